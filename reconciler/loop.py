@@ -1,0 +1,103 @@
+"""The loop: when to look. Triggers, one worker a service, the session, the mirror. `Agent.run` is `hactl agent`.
+
+A trigger only says *look again at service X*; nothing is ever decided from the event itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from loguru import logger
+
+from reconciler.applied import Applied
+from reconciler.mirror import Mirror
+from reconciler.publish import Publisher
+from reconciler.session import Options, SessionKeeper
+from reconciler.store import Store, StoreError
+from reconciler.worker import Parts, Worker
+from resources.machine import Machine
+
+__all__ = ["Agent", "Options"]
+
+
+class Agent:
+    """Keeps this host as etcd says. Stopping it leaves running services untouched."""
+
+    def __init__(self, store: Store, machine: Machine, options: Options) -> None:
+        self._machine = machine
+        self._mirror = Mirror(store, machine, self._store_changed)
+        self._session = SessionKeeper(store, machine, options, lambda: self._store_changed(""))
+        self._publisher = Publisher(store, machine, self._mirror)
+        self._parts = Parts(
+            store, machine, self._mirror, self._session, self._publisher, Applied(machine), options.resync
+        )
+        self._workers: dict[str, Worker] = {}
+        self._swept = False
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled. First it looks, and puts down what it does not own; only then has it a session."""
+        logger.info("hactl agent on {}, boot {}", self._machine.host, self._machine.boot_id)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._mirror.run())
+                tasks.create_task(self._publisher.run())
+                tasks.create_task(self._listen())
+                self._machine.notify("READY=1\nSTATUS=waiting for etcd")
+                await self._mirror.synced.wait()
+                await self._sweep()
+                tasks.create_task(self._session.run())
+                self._machine.notify(f"STATUS=keeping {len(self._workers)} services")
+        finally:
+            self._machine.notify("STOPPING=1")
+
+    async def stop(self) -> None:
+        """After `run` was cancelled: say what is unsaid, end the session."""
+        try:
+            async with asyncio.timeout(3):
+                await self._publisher.flush()
+        except (StoreError, TimeoutError) as e:
+            logger.info("the last statuses were not written: {}", e)
+        await self._session.end()
+
+    async def _sweep(self) -> None:
+        """One pass over each service without a session: nothing can be claimed, what is not owned is put down."""
+        workers = [self._worker(name) for name in self._mirror.services()]
+        for worker, result in zip(
+            workers,
+            await asyncio.gather(*(worker.reconcile() for worker in workers), return_exceptions=True),
+            strict=True,
+        ):
+            if isinstance(result, StoreError):
+                logger.warning("{}: {}", worker.name, result)
+            elif isinstance(result, BaseException):
+                raise result
+        self._swept = True
+        for worker in workers:
+            self._start(worker)
+
+    def _worker(self, name: str) -> Worker:
+        return self._workers.setdefault(name, Worker(name, self._parts))
+
+    def _start(self, worker: Worker) -> None:
+        assert self._tasks is not None
+        task = self._tasks.create_task(worker.run(), name=f"service {worker.name}")
+        task.add_done_callback(lambda _: self._workers.pop(worker.name, None))
+
+    def _store_changed(self, name: str) -> None:
+        """Look again at one service, or at all; services that are new get their worker."""
+        if not self._swept:
+            return
+        for new in self._mirror.services():
+            if new not in self._workers:
+                self._start(self._worker(new))
+        for worker in [self._workers[name]] if name in self._workers else [] if name else list(self._workers.values()):
+            worker.poke()
+
+    async def _listen(self) -> None:
+        """What the kernel and the daemons tell."""
+        async for topic in self._machine.changes():
+            for worker in list(self._workers.values()):
+                if topic == "*" or topic in worker.topics:
+                    worker.poke(urgent=False)

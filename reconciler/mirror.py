@@ -1,0 +1,138 @@
+"""The mirror: this host's copy of what etcd says, fed by a watch that is resumed, never assumed.
+
+It may lag; that is safe, since every transaction compares the revisions of what it was decided upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from loguru import logger
+
+from reconciler.ownership import View
+from reconciler.records import Death, Epoch, Owner, R, Session, Status, parse
+from reconciler.spec import SpecError, parse_service
+from reconciler.store import (
+    ROOT,
+    Change,
+    Compacted,
+    Entry,
+    Store,
+    StoreError,
+    epoch_key,
+    owner_key,
+    service_key,
+    status_key,
+)
+from resources.machine import Machine
+
+IGNORED = (f"{ROOT}events/", f"{ROOT}audit/", f"{ROOT}applied/")
+
+
+class Mirror:
+    """Keys under /hactl/ that decide something. `changed` is told which service to look at again, "" for all."""
+
+    def __init__(self, store: Store, machine: Machine, changed: Callable[[str], None]) -> None:
+        self._store, self._machine, self._changed = store, machine, changed
+        self._entries: dict[str, Entry] = {}
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        """List, then watch from there; again whenever the watch's past is gone. For ever."""
+        while True:
+            try:
+                listing = await self._store.list(ROOT)
+                self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
+                self.synced.set()
+                self._changed("")
+                async for changes in self._store.watch(ROOT, listing.revision):
+                    for change in changes:
+                        self._apply(change)
+            except Compacted:
+                logger.info("the watch's past is compacted away; listing again")
+            except StoreError as e:
+                logger.warning("{}", e)
+                await self._machine.sleep(1.0)
+
+    def _apply(self, change: Change) -> None:
+        if change.key.startswith(IGNORED):
+            return
+        known = self._entries.get(change.key)
+        if known is not None and known.revision > change.revision:
+            return  # a write of our own, noted before the watch told of it
+        if change.entry is None:
+            self._entries.pop(change.key, None)
+        else:
+            self._entries[change.key] = change.entry
+        self._tell(change.key)
+
+    def _tell(self, key: str) -> None:
+        section, _, rest = key.removeprefix(ROOT).partition("/")
+        name, _, host = rest.partition("/")
+        if section == "status" and host == self._machine.host:
+            return  # our own words
+        self._changed(name if section in ("services", "owners", "epochs", "status") else "")
+
+    def note(self, key: str, value: str | None, revision: int) -> None:
+        """A write of our own that was confirmed: known at once, not only when the watch tells of it."""
+        known = self._entries.get(key)
+        if known is not None and known.revision >= revision:
+            return
+        if value is None:
+            self._entries.pop(key, None)
+        else:
+            self._entries[key] = Entry(key, value, revision, known.created if known else revision)
+
+    def services(self) -> list[str]:
+        """Names of all services there are, sorted."""
+        return sorted(key.rpartition("/")[2] for key, _ in self._under("services"))
+
+    def view(self, name: str) -> View | None:
+        """What etcd says of one service; None when it is not there. Raises SpecError when its spec is none."""
+        entry = self._entries.get(service_key(name))
+        if entry is None:
+            return None
+        manifest = parse_service(entry.value)
+        if manifest.metadata.name != name:
+            raise SpecError([(("metadata", "name"), f"is {manifest.metadata.name!r} under the key of {name!r}")])
+        owner, epoch = self._entries.get(owner_key(name)), self._entries.get(epoch_key(name))
+        return View(
+            manifest=manifest,
+            revision=entry.revision,
+            text=entry.value,
+            owner=parse(Owner, owner.value) if owner else None,
+            owner_revision=owner.revision if owner else 0,
+            epoch=parse(Epoch, epoch.value) if epoch else None,
+            epoch_revision=epoch.revision if epoch else 0,
+            sessions={key: found for key, found in self._records(Session, "sessions")},
+            deaths={(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
+            outdated=frozenset((disk, host) for disk, host in self._outdated()),
+            statuses={key: found for key, found in self._records(Status, f"status/{name}")},
+        )
+
+    def revision(self, name: str) -> int:
+        """Of the service's spec; 0 when there is none."""
+        entry = self._entries.get(service_key(name))
+        return entry.revision if entry else 0
+
+    def status(self, name: str, host: str) -> Status | None:
+        """What a host last said of a service."""
+        entry = self._entries.get(status_key(name, host))
+        return parse(Status, entry.value) if entry else None
+
+    def _under(self, section: str) -> Iterator[tuple[str, Entry]]:
+        prefix = f"{ROOT}{section}/"
+        for key in sorted(self._entries):
+            if key.startswith(prefix):
+                yield key, self._entries[key]
+
+    def _records(self, model: type[R], section: str) -> Iterator[tuple[str, R]]:
+        for key, entry in self._under(section):
+            if (record := parse(model, entry.value)) is not None:
+                yield key.rpartition("/")[2], record
+
+    def _outdated(self) -> Iterator[tuple[str, str]]:
+        for key, _ in self._under("outdated"):
+            disk, _, host = key.removeprefix(f"{ROOT}outdated/").rpartition("/")
+            yield disk, host

@@ -1,0 +1,66 @@
+"""Observe: every part of a service, read side by side -> one Snapshot.
+
+Second in the flow: spec → observe → plan → act → status. Reads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resources.kind import AnyPart, Unknown
+from resources.machine import Machine, MachineError
+
+PATIENCE = 30.0  # seconds: a part that takes longer to read is unknown; a hung daemon must not hold the others
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All observations of one service on one host at one moment, by part id; `parts` in the order they come up."""
+
+    parts: tuple[AnyPart, ...]
+    seen: Mapping[str, Any]
+
+    def known(self) -> Iterator[tuple[AnyPart, Any]]:
+        """The parts that could be read."""
+        for part in self.parts:
+            if not isinstance(self.seen[part.id], Unknown):
+                yield part, self.seen[part.id]
+
+    def unknown(self) -> Iterator[tuple[AnyPart, Unknown]]:
+        """The parts that could not."""
+        for part in self.parts:
+            if isinstance(found := self.seen[part.id], Unknown):
+                yield part, found
+
+    def held(self) -> list[str]:
+        """What exclusive things this host holds. What cannot be read counts as held."""
+        known = [said for part, seen in self.known() if (said := part.kind.held(part.spec, seen))]
+        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in self.unknown()]
+
+    def holds(self) -> bool:
+        """Is anything exclusive seen to be held? What cannot be read proves nothing either way."""
+        return any(part.kind.held(part.spec, seen) for part, seen in self.known())
+
+    def obstacles(self) -> list[str]:
+        """Why this host could not take the service over now."""
+        known = [said for part, seen in self.known() for said in part.kind.obstacles(part.spec, seen)]
+        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in self.unknown()]
+
+
+async def observe(parts: tuple[AnyPart, ...], machine: Machine) -> Snapshot:
+    """Read all parts side by side."""
+    found = await asyncio.gather(*(_read(part, machine) for part in parts))
+    return Snapshot(parts, {part.id: seen for part, seen in zip(parts, found, strict=True)})
+
+
+async def _read(part: AnyPart, machine: Machine) -> Any:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await part.kind.observe(part.spec, machine)
+    except MachineError as e:
+        return Unknown(str(e))
+    except TimeoutError:
+        return Unknown(f"no answer within {PATIENCE:.0f} s")

@@ -1,0 +1,160 @@
+"""Ownership, pure: may this host be active? From what etcd says of a service to a Verdict.
+
+"Only one at a time" of DESIGN.md. The verdict never trusts a lost answer: an owner is dead only when that is proven.
+
+- The owner key names the one incarnation that may hold the service's exclusive resources; it outlives the session.
+- The epoch counts owners. This agent has it only if it claimed it, or found it in etcd *with things held* when it
+  began: a key that is ours while we hold nothing may be one whose deletion is still on its way, so it is claimed anew.
+- Once a release was sent, the epoch is given up, whatever became of the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.records import Death, Epoch, Owner, Session, Status
+from reconciler.spec import ServiceManifest
+from resources.kind import Role
+
+
+class Intent(StrEnum):
+    """What this host does about the owner key."""
+
+    NONE = "none"
+    HOLD = "hold"  # it is ours: be active
+    CLAIM = "claim"  # become the owner, then be active
+    RELEASE = "release"  # put down, then delete the key
+    FORGET = "forget"  # the service is deleted and down everywhere: remove its keys
+
+
+@dataclass(frozen=True)
+class View:
+    """What etcd says of one service, as this host last saw it. Revisions are mod revisions, 0 for no such key."""
+
+    manifest: ServiceManifest
+    revision: int
+    text: str = ""  # the spec as it stands in etcd
+    owner: Owner | None = None
+    owner_revision: int = 0
+    epoch: Epoch | None = None
+    epoch_revision: int = 0
+    sessions: Mapping[str, Session] = field(default_factory=dict)
+    deaths: Mapping[tuple[str, str], Death] = field(default_factory=dict)
+    outdated: frozenset[tuple[str, str]] = frozenset()  # (disk, host) of copies that lack writes
+    statuses: Mapping[str, Status] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> str:
+        return self.manifest.spec.wanted
+
+    def death(self, owner: Owner) -> str:
+        """The proof that the owner's incarnation holds nothing any more, as a clause, or ""."""
+        session = self.sessions.get(owner.host)
+        if session is not None and session.boot_id != owner.boot_id:
+            return f"{owner.host} has rebooted since"
+        if death := self.deaths.get((owner.host, owner.boot_id)):
+            how = {"confirmed": f"confirmed by {death.by}", "fenced": "fenced", "watchdog": "its watchdog has reset it"}
+            return f"{owner.host} is dead: {how.get(death.proof, death.proof)}"
+        return ""
+
+    def target_obstacles(self, host: str) -> list[str]:
+        """Why that host is not ready to take the service over, for this very revision of the spec."""
+        status = self.statuses.get(host)
+        if host not in self.sessions:
+            return [f"{host} has no session: is its agent running? (systemctl status hactl-agent)"]
+        if status is None or status.target is None or status.target.revision != self.revision:
+            return [f"{host} has not said yet whether it could"]
+        return list(status.target.obstacles)
+
+
+@dataclass(frozen=True)
+class Me:
+    """This incarnation, and what its worker remembers. `epoch`: the one it holds, 0 for none; `given_up`: the last one
+    whose release was sent; `holds`: something exclusive of the service is seen here now; `connected`: the session's
+    deadline has not passed."""
+
+    host: str
+    boot_id: str
+    epoch: int = 0
+    given_up: int = 0
+    holds: bool = False
+    connected: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What this host owes the service now. `note` is the clause that explains it on the status screen; `epoch` is the
+    one to act in (HOLD only)."""
+
+    role: Role
+    intent: Intent
+    note: str = ""
+    epoch: int = 0
+
+
+def decide(view: View, me: Me) -> Verdict:
+    """Pure: the whole decision on one screen."""
+    if view.manifest.metadata.deleted:
+        return _deleted(view, me)
+    if _is_mine(view.owner, me):
+        return _mine(view, me)
+    idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
+    if view.wanted != me.host:
+        return Verdict(idle, Intent.NONE)
+    if view.owner is None:
+        return Verdict(Role.ACTIVE, Intent.CLAIM, "nobody owns it")
+    if proof := view.death(view.owner):
+        return Verdict(Role.ACTIVE, Intent.CLAIM, proof)
+    return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
+
+
+def _is_mine(owner: Owner | None, me: Me) -> bool:
+    return owner is not None and (owner.host, owner.boot_id) == (me.host, me.boot_id)
+
+
+def _mine(view: View, me: Me) -> Verdict:
+    """The owner key names this incarnation."""
+    assert view.owner is not None
+    epoch = view.owner.epoch
+    if epoch <= me.given_up or (me.epoch != epoch and not me.holds):
+        if view.wanted == me.host:
+            return Verdict(Role.ACTIVE, Intent.CLAIM, "its own key, of an epoch that it no longer holds")
+        return Verdict(Role.STANDBY, Intent.RELEASE, f"moving to {view.wanted}")
+    if view.wanted == me.host:
+        return Verdict(Role.ACTIVE, Intent.HOLD, epoch=epoch)
+    if not me.connected:
+        return Verdict(Role.ACTIVE, Intent.HOLD, f"the move to {view.wanted} waits for etcd", epoch)
+    if obstacles := view.target_obstacles(view.wanted):
+        return Verdict(Role.ACTIVE, Intent.HOLD, f"cannot move to {view.wanted}: {obstacles[0]}", epoch)
+    role = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
+    return Verdict(role, Intent.RELEASE, f"moving to {view.wanted}", epoch)
+
+
+def _deleted(view: View, me: Me) -> Verdict:
+    """Put down everywhere; the owner (or, where there is none, the first host alive) forgets it last."""
+    others = [host for host in view.manifest.spec.hosts if host != me.host and host in view.sessions]
+    busy = [host for host in others if not _is_gone(view.statuses.get(host), view.revision)]
+    mine = _is_mine(view.owner, me)
+    first = min([*others, me.host]) == me.host
+    dead = view.owner is None or bool(view.death(view.owner))
+    if (mine or (dead and first)) and not busy:
+        return Verdict(Role.ABSENT, Intent.FORGET, "being deleted")
+    return Verdict(Role.ABSENT, Intent.NONE, f"being deleted; waits for {', '.join(busy)}" if busy else "being deleted")
+
+
+def _is_gone(status: Status | None, revision: int) -> bool:
+    """Did that host say, having seen the deletion, that nothing of the service is left there?"""
+    if status is None or status.revision != revision:
+        return False
+    return status.role is Role.ABSENT and status.state == "Standby"
+
+
+def _why_waiting(view: View, owner: Owner) -> str:
+    if owner.host in view.sessions:
+        return f"waits for {owner.host} to put it down"
+    return (
+        f"{owner.host} owns it and does not answer; nothing proves that it is down. "
+        f"If you know that it is: hactl confirm-dead {owner.host}"
+    )

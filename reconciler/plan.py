@@ -1,0 +1,75 @@
+"""Plan, pure: (snapshot, role) -> the ordered steps from what was seen to the role.
+
+Third in the flow: spec → observe → plan → act → status. What must go goes first, from the clients' end to the disks;
+then what must come comes, from the disks to the clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from reconciler.observe import Snapshot
+from resources.kind import AnyPart, Role, Stage, Step, Unknown
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps of one kind at one stage; side by side where the kind says that they do not wait for each other."""
+
+    stage: Stage
+    steps: tuple[Step, ...]
+    side_by_side: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Groups in the order in which they run."""
+
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for group in self.groups for step in group.steps)
+
+
+def plan(snapshot: Snapshot, role: Role, dropped: frozenset[str] = frozenset()) -> Plan:
+    """The steps towards `role`; parts whose id is in `dropped` are no longer in the spec and go, whatever the role."""
+    wanted = [(part, _steps(snapshot, part, Role.ABSENT if part.id in dropped else role)) for part in snapshot.parts]
+    going = _until_unknown(snapshot, reversed(wanted), down=True)
+    coming = _until_unknown(snapshot, wanted, down=False)
+    return Plan((*_groups(going), *_groups(coming)))
+
+
+def _steps(snapshot: Snapshot, part: AnyPart, role: Role) -> list[Step]:
+    seen = snapshot.seen[part.id]
+    return [] if isinstance(seen, Unknown) else part.kind.plan(part.spec, role, seen)
+
+
+def _until_unknown(
+    snapshot: Snapshot, wanted: Iterable[tuple[AnyPart, list[Step]]], *, down: bool
+) -> list[tuple[AnyPart, list[Step]]]:
+    """The steps in one direction, as far as the stage of the first part that could not be read.
+
+    Nothing is built upon what is unknown, and nothing is pulled away from under it.
+    """
+    kept: list[tuple[AnyPart, list[Step]]] = []
+    barrier: Stage | None = None
+    for part, steps in wanted:
+        if barrier is not None and part.stage != barrier:
+            break
+        if isinstance(snapshot.seen[part.id], Unknown):
+            barrier = part.stage
+        kept.append((part, [step for step in steps if step.down == down]))
+    return kept
+
+
+def _groups(wanted: Iterable[tuple[AnyPart, list[Step]]]) -> list[Group]:
+    found = []
+    for (stage, _), members in groupby(wanted, key=lambda each: (each[0].stage, each[0].kind.name)):
+        listed = list(members)
+        steps = tuple(dict.fromkeys(step for _, steps in listed for step in steps))
+        if steps:
+            found.append(Group(stage, steps, listed[0][0].kind.side_by_side))
+    return found

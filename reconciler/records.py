@@ -1,0 +1,157 @@
+"""The records in etcd that are not specs: who holds a session, who owns, what each host saw. JSON, one line each.
+
+Times are UTC ISO 8601 to the millisecond, for people; nothing is decided by comparing them.
+A record written by a newer version may have fields unknown here: they are ignored, never refused.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resources.kind import Role
+
+
+class Record(BaseModel):
+    """Frozen, lenient about what it does not know, one line of JSON without what is empty."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def line(self) -> str:
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def parse(model: type[R], text: str) -> R | None:
+    """None when it is not such a record: somebody else's garbage is left alone, never an exception."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def stamp(moment: datetime) -> str:
+    """2026-11-24T07:02:11.123Z"""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Session(Record):
+    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset once its session is gone; 0: none."""
+
+    host: str
+    boot_id: str
+    version: str
+    watchdog: float = 0
+    lease: float = 15
+    since: str
+
+
+class Owner(Record):
+    """The one incarnation that may hold the service's exclusive resources. `previous`: whom a failed move reverts to."""
+
+    host: str
+    boot_id: str
+    epoch: int
+    since: str
+    previous: str = ""
+
+
+class Epoch(Record):
+    """The last epoch given and to whom: kept when the owner key goes."""
+
+    epoch: int
+    host: str
+    since: str
+
+
+class Death(Record):
+    """How it was proven that an incarnation can hold nothing any more, by whom, when."""
+
+    host: str
+    boot_id: str
+    proof: Literal["rebooted", "fenced", "watchdog", "confirmed"]
+    by: str
+    at: str
+    why: str = ""
+
+
+State = Literal[
+    "Ready",  # active, and all is as the spec says
+    "Starting",  # active, coming up
+    "Moving",  # active, being put down for another host
+    "Stopping",  # being put down: deleted
+    "Drift",  # active, something is not as it should be, being repaired
+    "Standby",  # not active here, nothing held
+    "Waiting",  # for something named in `reason`
+    "Stalled",  # a human is needed; `reason` says why
+    "Unknown",  # cannot be read
+    "Invalid",  # the spec in etcd is not one; left as it is
+]
+
+
+class Target(Record):
+    """Could this host take the service over now? True for the spec at `revision` and no other."""
+
+    ready: bool
+    revision: int
+    obstacles: list[str] = Field(default_factory=list)
+
+
+class PartStatus(Record):
+    """One resource in words; `problem` is empty when it is as the role wants it."""
+
+    says: str
+    problem: str = ""
+
+
+class Progress(Record):
+    """Of the pass under way."""
+
+    done: int
+    of: int
+    now: str
+
+
+class Status(Record):
+    """What one host last saw of a service. Written only when it changes; `since` is when `state` last changed."""
+
+    role: Role
+    state: State
+    reason: str = ""
+    since: str
+    revision: int = 0
+    epoch: int = 0
+    target: Target | None = None
+    progress: Progress | None = None
+    holds: list[str] = Field(default_factory=list)
+    parts: dict[str, PartStatus] = Field(default_factory=dict)
+
+
+class Event(Record):
+    """Something that happened: a step with its seconds, a decision, a drift."""
+
+    at: str
+    host: str
+    kind: Literal["step", "failed", "decision", "drift", "repaired", "state"]
+    text: str
+    reason: str = ""
+    seconds: float | None = None
+    epoch: int | None = None
+
+
+class Audit(Record):
+    """A change by a user, or by an agent where it changes a spec (revert). Written in the change's own transaction."""
+
+    at: str
+    who: str  # a login, or "hactl agent"
+    whence: str  # the host, and the client's address where it came over ssh
+    what: str  # "service/nfs"
+    did: str  # "set primary=hostb"
+    before: Any = None
+    after: Any = None
+    why: str = ""

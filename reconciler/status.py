@@ -1,0 +1,131 @@
+"""Status, pure: (view, snapshot, verdict, outcome) -> what this host says of the service.
+
+Last in the flow: spec → observe → plan → act → status. Ready comes only from a fresh observation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.observe import Snapshot
+from reconciler.ownership import Intent, Verdict, View
+from reconciler.plan import plan
+from reconciler.records import PartStatus, State, Status, Target
+from resources.kind import AnyPart, Role, Unknown
+
+STALLED_AFTER = 8  # failures in a row, about two minutes of trying
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What kept the last plan from its end, and how often in a row."""
+
+    reason: str = ""
+    times: int = 0
+
+
+Problems = dict[str, list[tuple[str, bool]]]  # by part id: (clause, is it broken)
+
+
+def judge(
+    view: View, host: str, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, dropped: frozenset[str]
+) -> Status:
+    """The whole status but for `since`, which the publisher knows."""
+    role = verdict.role
+    problems = _problems(snapshot, role, dropped)
+    state, reason = _state(view, snapshot, verdict, trouble, problems)
+    return Status(
+        role=role,
+        state=state,
+        reason=reason,
+        since="",
+        revision=view.revision,
+        epoch=verdict.epoch,
+        target=None if verdict.intent is Intent.HOLD else _target(view, host, snapshot),
+        holds=snapshot.held() if verdict.intent is not Intent.HOLD else [],
+        parts={part.id: _part(snapshot, part, problems.get(part.id, [])) for part in snapshot.parts},
+        would_take=[str(step) for step in plan(snapshot, Role.ACTIVE).steps],
+        would_release=[str(step) for step in plan(snapshot, Role.STANDBY).steps],
+    )
+
+
+def ready(snapshot: Snapshot, dropped: frozenset[str]) -> bool:
+    """Is all of it as an active service should be?"""
+    problems = _problems(snapshot, Role.ACTIVE, dropped)
+    return not any(broken for found in problems.values() for _, broken in found)
+
+
+def _problems(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> Problems:
+    found: Problems = {}
+    for part in snapshot.parts:
+        seen = snapshot.seen[part.id]
+        if isinstance(seen, Unknown):
+            found[part.id] = [(f"{part.id} cannot be read: {seen.reason}", True)]
+            continue
+        wanted = Role.ABSENT if part.id in dropped else role
+        conditions = part.kind.conditions(part.spec, wanted, seen)
+        found[part.id] = [(condition.reason, condition.broken) for condition in conditions]
+    return found
+
+
+def _part(snapshot: Snapshot, part: AnyPart, problems: list[tuple[str, bool]]) -> PartStatus:
+    seen = snapshot.seen[part.id]
+    says = "unknown" if isinstance(seen, Unknown) else part.kind.says(part.spec, seen)
+    return PartStatus(says=says, problem="; ".join(reason for reason, _ in problems))
+
+
+def _target(view: View, host: str, snapshot: Snapshot) -> Target | None:
+    """Readiness to take over, said all the time: the first screen answers before anyone needs it."""
+    if host not in view.manifest.spec.hosts:
+        return None
+    marked = [
+        f"its copy of disk {disk} has missed writes; it becomes possible when the resync ends"
+        for disk, where in sorted(view.outdated)
+        if where == host and f"disk/{disk}" in snapshot.seen
+    ]
+    obstacles = marked + snapshot.obstacles()
+    return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles)
+
+
+def _state(
+    view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems
+) -> tuple[State, str]:
+    if trouble.times >= STALLED_AFTER:
+        return "Stalled", trouble.reason
+    if verdict.role is Role.ACTIVE:
+        return _active_state(snapshot, verdict, trouble, problems)
+    if verdict.intent is Intent.RELEASE:
+        return "Moving", trouble.reason or verdict.note
+    return _idle_state(view, snapshot, verdict, trouble)
+
+
+def _active_state(snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems) -> tuple[State, str]:
+    found = [each for part in snapshot.parts for each in problems[part.id]]
+    broken = [reason for reason, bad in found if bad]
+    if not broken:
+        minor = [reason for reason, bad in found if not bad]
+        return "Ready", verdict.note or "; ".join(minor[:1])
+    if unknown := _first_unknown(snapshot):
+        return "Unknown", trouble.reason or unknown
+    return "Starting", trouble.reason or verdict.note or broken[0]
+
+
+def _idle_state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble) -> tuple[State, str]:
+    held = snapshot.held()
+    deleted = view.manifest.metadata.deleted is not None
+    if deleted and (held or plan(snapshot, Role.ABSENT).steps):
+        return "Stopping", trouble.reason or verdict.note
+    if unknown := _first_unknown(snapshot):
+        return "Unknown", trouble.reason or unknown
+    if trouble.reason or held:
+        return "Drift", trouble.reason or f"{held[0]}, though {host_of(view)} is to have it; putting it down"
+    return ("Waiting" if verdict.note and not deleted else "Standby"), verdict.note
+
+
+def _first_unknown(snapshot: Snapshot) -> str:
+    return next((f"{part.id} cannot be read: {found.reason}" for part, found in snapshot.unknown()), "")
+
+
+def host_of(view: View) -> str:
+    """Who has the service or is to have it."""
+    return view.owner.host if view.owner else view.wanted

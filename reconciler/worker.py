@@ -1,0 +1,319 @@
+"""The worker of one service on this host: its passes. Read spec, owner and snapshot; plan; act; observe again; publish.
+
+One pass never runs beside another of the same service, and no service waits for another. What a pass remembers is
+little: the epoch it holds, the one it gave up, when the bring-up began, and how often it failed in a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from reconciler import moves
+from reconciler.act import Outcome, Ran, act
+from reconciler.applied import Applied
+from reconciler.mirror import Mirror
+from reconciler.observe import Snapshot, observe
+from reconciler.ownership import Intent, Me, Verdict, View, decide
+from reconciler.plan import plan
+from reconciler.publish import AUDIT_LASTS, Publisher
+from reconciler.records import Event, Progress, Status, stamp
+from reconciler.session import SessionKeeper
+from reconciler.spec import SpecError
+from reconciler.status import Trouble, judge, ready
+from reconciler.store import Store, StoreError, Txn
+from resources.kind import AnyPart, Role, Step, take_apart
+from resources.machine import Machine
+from resources.registry import KINDS
+
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
+SETTLING = 0.5  # seconds between looks while something takes its time to become ready
+GONE = float("inf")  # the service is no more; its worker ends
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What all workers of a host share."""
+
+    store: Store
+    machine: Machine
+    mirror: Mirror
+    session: SessionKeeper
+    publisher: Publisher
+    applied: Applied
+    resync: float
+
+
+@dataclass
+class Memory:
+    """What a worker remembers between passes."""
+
+    epoch: int = 0  # the one this agent holds
+    given_up: int = 0  # the last one whose release was sent
+    since: float = 0.0  # monotonic: when it was claimed
+    was_ready: bool = False  # in this epoch
+    trouble: Trouble = field(default_factory=Trouble)
+
+
+class Worker:
+    """`poke` it to make it look again; `run` until the service is gone."""
+
+    def __init__(self, name: str, parts: Parts) -> None:
+        self.name = name
+        self._p = parts
+        self._memory = Memory()
+        self._poked = asyncio.Event()
+        self._urgent = False
+        self.topics: frozenset[str] = frozenset()
+
+    def poke(self, *, urgent: bool = True) -> None:
+        """Look again, now; not urgent: unless a failed step's retry is being waited for."""
+        self._urgent |= urgent
+        if urgent or not self._memory.trouble.times:
+            self._poked.set()
+
+    async def run(self) -> None:
+        """Pass after pass."""
+        while True:
+            self._poked.clear()
+            self._urgent = False
+            try:
+                delay = await self.reconcile()
+            except StoreError as e:
+                logger.warning("{}: {}", self.name, e)
+                delay = FIRST_RETRY
+            if delay == GONE:
+                return
+            try:
+                async with asyncio.timeout(delay):
+                    await self._poked.wait()
+            except TimeoutError:
+                continue
+
+    async def reconcile(self) -> float:
+        """One pass. Returns after how many seconds to look again unprompted. Raises StoreError."""
+        try:
+            view = self._p.mirror.view(self.name)
+        except SpecError as e:
+            return self._invalid(e)
+        if view is None:
+            self._p.applied.forget(self.name)
+            self._p.publisher.forget(self.name)
+            return GONE
+        return await self._reconcile(view)
+
+    async def _reconcile(self, view: View) -> float:
+        parts, dropped = self._parts(view)
+        snapshot = await observe(parts, self._p.machine)
+        verdict = decide(view, self._me(snapshot))
+        verdict = self._adopt(view, verdict)
+        if verdict.intent is Intent.CLAIM:
+            claimed = await self._claim(view, parts)
+            if claimed is None:
+                return self._waiting(view, snapshot, verdict, dropped)
+            view, verdict = claimed
+        outcome = await self._act(view, snapshot, verdict, dropped)
+        if outcome.ran:
+            snapshot = await observe(parts, self._p.machine)
+        self._learn(outcome)
+        # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
+        if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
+            return await self._let_go(view, snapshot, verdict)
+        status = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
+        self._p.publisher.status(self.name, status)
+        if verdict.intent is Intent.HOLD and await self._revert(view, snapshot, status, dropped):
+            return 0.0
+        return self._next(status, outcome)
+
+    # -- the steps of a pass, in their order ---------------------------------------------------------------------------
+
+    def _invalid(self, error: SpecError) -> float:
+        """A spec that is none: the service is left as it is, loudly."""
+        role = Role.ACTIVE if self._memory.epoch else Role.STANDBY
+        reason = f"the spec in etcd is not valid, so the service is left as it is: {error}"
+        revision = self._p.mirror.revision(self.name)
+        self._p.publisher.status(self.name, Status(role=role, state="Invalid", reason=reason, since="", revision=revision))
+        return self._p.resync
+
+    def _parts(self, view: View) -> tuple[tuple[AnyPart, ...], frozenset[str]]:
+        """The parts of the spec and, after them by stage, those that were applied and are no longer in it."""
+        parts = take_apart(view.manifest.spec, KINDS)
+        gone = self._p.applied.dropped(self.name, parts)
+        both = tuple(sorted((*parts, *gone), key=lambda part: part.stage))
+        self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
+        return both, frozenset(part.id for part in gone)
+
+    def _me(self, snapshot: Snapshot) -> Me:
+        machine, memory = self._p.machine, self._memory
+        return Me(
+            machine.host, machine.boot_id, memory.epoch, memory.given_up, snapshot.holds(), self._p.session.connected
+        )
+
+    def _adopt(self, view: View, verdict: Verdict) -> Verdict:
+        """Found in etcd as ours, with things held: the epoch of a predecessor of this process, in this incarnation."""
+        if verdict.epoch and verdict.epoch != self._memory.epoch:
+            self._memory.epoch, self._memory.since = verdict.epoch, self._p.machine.monotonic()
+            self._memory.was_ready = False
+            self._decision(f"goes on owning it (epoch {verdict.epoch})", verdict.epoch)
+        if not verdict.epoch:
+            self._memory.epoch = 0
+        return verdict
+
+    async def _claim(self, view: View, parts: tuple[AnyPart, ...]) -> tuple[View, Verdict] | None:
+        """Become the owner, or None: something changed meanwhile, or this host has no session to do so."""
+        if not self._p.session.connected:
+            return None
+        disks = {part.kind.key(part.spec) for part in parts if part.kind.name == "disk"}
+        owner, txn = moves.claim(view, self._p.machine, self._p.session.revision, disks)
+        revision = await self._p.store.commit(txn)
+        if revision is None:
+            return None
+        self._note(txn, revision)
+        self._memory.epoch, self._memory.since = owner.epoch, self._p.machine.monotonic()
+        self._memory.was_ready, self._memory.trouble = False, Trouble()
+        self._decision(f"owned by {owner.host} (epoch {owner.epoch})", owner.epoch)
+        fresh = self._p.mirror.view(self.name)
+        if fresh is None or fresh.owner != owner:
+            return None
+        return fresh, Verdict(Role.ACTIVE, Intent.HOLD, epoch=owner.epoch)
+
+    async def _act(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Outcome:
+        steps = plan(snapshot, verdict.role, dropped)
+        if verdict.role is not Role.ABSENT:
+            self._p.applied.note(self.name, view.text)
+        if not steps.steps:
+            return Outcome()
+        started = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
+        self._p.publisher.status(self.name, started)
+        done = 0
+
+        def told(step: Step, ran: Ran | None) -> None:
+            nonlocal done
+            if ran is None:
+                self._p.publisher.progress(self.name, Progress(done=done, of=len(steps.steps), now=str(step)))
+                return
+            done += 1
+            self._step_event(ran, verdict.epoch)
+
+        return await act(steps, self._p.machine, lambda: self._forbidden(verdict), told)
+
+    def _forbidden(self, verdict: Verdict) -> str:
+        """Why no exclusive step may run at this moment; asked before each."""
+        try:
+            view = self._p.mirror.view(self.name)
+        except SpecError:
+            return "its spec has become invalid"
+        if view is None or view.owner is None or verdict.intent is not Intent.HOLD:
+            return "this host does not own it"
+        mine = (view.owner.host, view.owner.boot_id, view.owner.epoch)
+        if mine != (self._p.machine.host, self._p.machine.boot_id, self._memory.epoch):
+            return f"{view.owner.host} owns it by now (epoch {view.owner.epoch})"
+        if not self._p.session.connected and view.manifest.spec.failover == "automatic":
+            return "etcd does not answer, so another host may be taking it over"
+        return ""
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Failures in a row, for the backoff and the status."""
+        if failed := outcome.failed:
+            self._memory.trouble = Trouble(f"could not {failed.step}: {failed.failed}", self._memory.trouble.times + 1)
+        elif outcome.forbidden:
+            self._memory.trouble = Trouble(outcome.forbidden, self._memory.trouble.times + 1)
+        else:
+            self._memory.trouble = Trouble()
+
+    async def _let_go(self, view: View, snapshot: Snapshot, verdict: Verdict) -> float:
+        """Nothing exclusive is held: delete the owner key, or all keys of a deleted service."""
+        forget = verdict.intent is Intent.FORGET
+        txn = moves.forget(view) if forget else moves.release(view)
+        if view.owner is not None and view.owner.host == self._p.machine.host:
+            self._memory.given_up = max(self._memory.given_up, view.owner.epoch)
+        self._memory.epoch = 0
+        revision = await self._p.store.commit(txn)
+        if revision is None:
+            return SETTLING
+        self._note(txn, revision)
+        if forget:
+            self._p.applied.forget(self.name)
+            self._p.publisher.forget(self.name)
+            logger.info("{}: deleted", self.name)
+            return GONE
+        self._decision(f"released by {self._p.machine.host}", view.owner.epoch if view.owner else 0)
+        return 0.0
+
+    async def _revert(self, view: View, snapshot: Snapshot, status: Status, dropped: frozenset[str]) -> bool:
+        """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
+        memory, machine = self._memory, self._p.machine
+        memory.was_ready |= ready(snapshot, dropped)
+        late = machine.monotonic() - memory.since > view.manifest.spec.deadline
+        if memory.was_ready or not late or view.owner is None or view.owner.epoch != memory.epoch:
+            return False
+        back = view.owner.previous
+        if not back or back not in view.sessions or back not in view.manifest.spec.hosts or view.wanted != machine.host:
+            return False
+        why = f"not Ready on {machine.host} within its deadline of {view.manifest.spec.deadline:.0f} s: {status.reason}"
+        lease = await self._p.publisher.leases.get(AUDIT_LASTS)
+        id = f"{stamp(machine.utc()).translate({ord(c): None for c in ':-.'})}-{machine.host}"
+        txn = moves.revert(view, machine, id, lease, why)
+        revision = await self._p.store.commit(txn)
+        if revision is None:
+            return False
+        self._note(txn, revision)
+        self._decision(f"the move reverts to {back}", memory.epoch, why)
+        return True
+
+    # -- saying it -------------------------------------------------------------------------------------------------------
+
+    def _waiting(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> float:
+        """To be active, but not allowed yet: nothing is brought up."""
+        connected = self._p.session.connected
+        note = "its state changed meanwhile; looking again" if connected else "this host has no session in etcd yet"
+        marked = [disk for disk, host in sorted(view.outdated) if host == self._p.machine.host]
+        if marked:
+            note = f"the copy of disk {marked[0]} on {self._p.machine.host} has missed writes"
+        idle = Verdict(Role.STANDBY, Intent.NONE, note)
+        status = judge(view, self._p.machine.host, snapshot, idle, self._memory.trouble, dropped)
+        self._p.publisher.status(self.name, status)
+        return SETTLING if connected and not marked else 2 * FIRST_RETRY
+
+    def _next(self, status: Status, outcome: Outcome) -> float:
+        """Seconds until the next look of its own accord."""
+        if times := self._memory.trouble.times:
+            delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+            return delay * (0.75 + self._p.machine.random() / 2)
+        if outcome.ran:
+            return SETTLING
+        if status.state in ("Starting", "Moving", "Stopping"):
+            return SETTLING * 2
+        return self._p.resync * (0.9 + self._p.machine.random() / 5)
+
+    def _step_event(self, ran: Ran, epoch: int) -> None:
+        text = f"could not {ran.step}" if ran.failed else ran.step.done
+        reason = ran.failed or ran.step.reason
+        self._event(
+            Event(
+                at=stamp(self._p.machine.utc()),
+                host=self._p.machine.host,
+                kind="failed" if ran.failed else "step",
+                text=text,
+                reason=reason,
+                seconds=round(ran.seconds, 3),
+                epoch=epoch or None,
+            )
+        )
+
+    def _decision(self, text: str, epoch: int, reason: str = "") -> None:
+        now = stamp(self._p.machine.utc())
+        host = self._p.machine.host
+        self._event(Event(at=now, host=host, kind="decision", text=text, reason=reason, epoch=epoch or None))
+
+    def _event(self, event: Event) -> None:
+        self._p.publisher.event(self.name, event)
+
+    def _note(self, txn: Txn, revision: int) -> None:
+        """What was just written is known at once, not only when the watch tells of it."""
+        for key, (value, _) in txn.puts.items():
+            self._p.mirror.note(key, value, revision)
+        for key in txn.deletes:
+            self._p.mirror.note(key, None, revision)

@@ -1,0 +1,193 @@
+"""What every resource kind is: Kind, Step, Role, Stage, Condition, and the part of a service's spec they all know.
+
+A service is taken apart into *parts*, each with an id such as `disk/nfs-home`; a kind makes its parts from the
+service's spec, observes each, and says what steps lead from what was seen to the role this host has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from resources.machine import Machine
+
+
+class Role(StrEnum):
+    """What this host owes a service."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"  # warm: its container runs, nothing exclusive is held
+    ABSENT = "absent"  # nothing of it at all
+
+
+class Stage(IntEnum):
+    """The order in which a service comes up; it goes down in the reverse. Steps of one stage go side by side
+    where their kind says so."""
+
+    DISK = 10
+    HOST_MOUNT = 20
+    CONTAINER = 30
+    MOUNT = 40
+    UNIT = 50
+    ADDRESS = 60
+    CHECK = 70
+
+
+class Model(BaseModel):
+    """Base of everything a user writes: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Could not be read just now. Never taken for "not there": nothing is planned for it, and it counts as held."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something about a part that is not as its role wants it; `reason` is a clause for the operator:
+    `address 192.0.2.10/24 is missing on eth0`. `broken` is False for what merely takes its time."""
+
+    reason: str
+    broken: bool = True
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """One small, idempotent action. Frozen: comparable and printable.
+
+    `reason` says why it is needed, `__str__` what it does, in the words of a log line: `promote nfs-home`,
+    `done` the same when it is over: `nfs-home promoted`.
+    """
+
+    reason: str
+
+    exclusive: ClassVar[bool] = False  # only the owner may run it
+    down: ClassVar[bool] = False  # takes something away: runs before, and in reverse stage order
+    timeout: ClassVar[float] = 30.0
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def done(self) -> str:
+        """What is true once it has run."""
+
+    @abstractmethod
+    async def run(self, machine: Machine) -> None:
+        """Do it; fine when it is done already. Raises MachineError."""
+
+    def undo(self) -> Step | None:
+        """What puts this back when another of its stage fails, or None: disks go together or not at all."""
+        return None
+
+
+S = TypeVar("S", bound=Model)
+Seen = TypeVar("Seen")
+
+
+class Kind(ABC, Generic[S, Seen]):
+    """One sort of thing a service is made of.
+
+    `name` is the first half of its parts' ids; `fields` what it adds to a service's spec: name -> (type, default),
+    as pydantic.create_model takes them.
+    """
+
+    name: ClassVar[str]
+    side_by_side: ClassVar[bool] = False  # parts of this kind do not wait for each other
+    fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
+
+    @abstractmethod
+    def parts(self, service: Service) -> Sequence[S]:
+        """This kind's parts of the service, in the order in which they come up."""
+
+    @abstractmethod
+    def key(self, spec: S) -> str:
+        """The second half of the part's id, unique within the service: nfs-home, /export/home, 192.0.2.10/24."""
+
+    @abstractmethod
+    def stage(self, spec: S) -> Stage:
+        """When it comes up."""
+
+    @abstractmethod
+    async def observe(self, spec: S, machine: Machine) -> Seen:
+        """Reads only. Raises MachineError (Unavailable above all): the part is Unknown then."""
+
+    @abstractmethod
+    def plan(self, spec: S, role: Role, seen: Seen) -> list[Step]:
+        """Pure: the steps from what was seen to the role."""
+
+    @abstractmethod
+    def conditions(self, spec: S, role: Role, seen: Seen) -> list[Condition]:
+        """Pure: what is not as the role wants it; empty when all is well."""
+
+    @abstractmethod
+    def says(self, spec: S, seen: Seen) -> str:
+        """Pure: the state in a few words, for `status`: `Primary, UpToDate, connected`."""
+
+    def held(self, spec: S, seen: Seen) -> str:
+        """Pure: what exclusive thing this host holds of it, as a clause (`nfs-home is Primary`), or ""."""
+        return ""
+
+    def obstacles(self, spec: S, seen: Seen) -> list[str]:
+        """Pure: why this host could not take it over now; each names the thing and, where there is one, the way out."""
+        return []
+
+    def topics(self, spec: S) -> frozenset[str]:
+        """Of `Machine.changes`, the ones that mean: look at this again."""
+        return frozenset()
+
+
+class ContainerRef(Model):
+    """`{domain: NAME}`: a libvirt-LXC domain that is defined on every host of the service."""
+
+    domain: str
+
+
+class Service(Model):
+    """What a kind may know of the service it is a part of. `reconciler.spec` adds every kind's own fields."""
+
+    container: ContainerRef | None = None
+
+    def get(self, field: str) -> tuple[Any, ...]:
+        """A kind's own field."""
+        return tuple(getattr(self, field))
+
+    @property
+    def domain(self) -> str | None:
+        """Where its parts live: the container's domain, or None for the host itself."""
+        return self.container.domain if self.container else None
+
+
+@dataclass(frozen=True)
+class Part(Generic[S, Seen]):
+    """A part of a service and the kind that knows it."""
+
+    kind: Kind[S, Seen]
+    spec: S
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind.name}/{self.kind.key(self.spec)}"
+
+    @property
+    def stage(self) -> Stage:
+        return self.kind.stage(self.spec)
+
+
+AnyPart = Part[Any, Any]
+
+
+def take_apart(service: Service, kinds: Iterable[Kind[Any, Any]]) -> tuple[AnyPart, ...]:
+    """All parts of a service, in the order in which they come up (stage, then as written)."""
+    parts = [Part(kind, spec) for kind in kinds for spec in kind.parts(service)]
+    return tuple(sorted(parts, key=lambda part: part.stage))
