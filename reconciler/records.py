@@ -41,7 +41,7 @@ def stamp(moment: datetime) -> str:
 
 
 class Session(Record):
-    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset once its session is gone; 0: none."""
+    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none."""
 
     host: str
     boot_id: str
@@ -52,7 +52,7 @@ class Session(Record):
 
 
 class Owner(Record):
-    """The one incarnation that may hold the service's exclusive resources. `previous`: whom a failed move reverts to."""
+    """The one incarnation that may hold what is exclusive. `previous`: to whom a failed move reverts."""
 
     host: str
     boot_id: str
@@ -130,6 +130,8 @@ class Status(Record):
     progress: Progress | None = None
     holds: list[str] = Field(default_factory=list)
     parts: dict[str, PartStatus] = Field(default_factory=dict)
+    would_take: list[str] = Field(default_factory=list)  # the steps of taking it over now, for `hactl plan`
+    would_release: list[str] = Field(default_factory=list)  # the steps of putting it down now
 
 
 class Event(Record):

@@ -42,7 +42,9 @@ class ServiceFields(Service):
     hosts: Annotated[tuple[Name, ...], Field(min_length=1, description="where it may run, preferred first")]
     primary: Annotated[Name | None, Field(description="the host that should be active; by default the first")] = None
     mode: Annotated[Literal["exclusive"], Field(description="one host at a time")] = "exclusive"
-    failover: Annotated[Literal["manual", "automatic"], Field(description="who decides after a host's death")] = "manual"
+    failover: Annotated[Literal["manual", "automatic"], Field(description="who decides after a host's death")] = (
+        "manual"
+    )
     deadline: Annotated[Seconds, Field(description="seconds a move may take before it reverts")] = 120
 
     @model_validator(mode="after")
@@ -101,7 +103,7 @@ class Metadata(Model):
 class ServiceManifest(Model):
     """A service as a user writes it and as it stands in etcd."""
 
-    apiVersion: Literal["hactl/v1"]  # noqa: N815 the word people know
+    apiVersion: Literal["hactl/v1"]
     kind: Literal["Service"]
     metadata: Metadata
     spec: ServiceSpec
@@ -110,7 +112,7 @@ class ServiceManifest(Model):
 class HostManifest(Model):
     """A host as a user writes it and as it stands in etcd."""
 
-    apiVersion: Literal["hactl/v1"]  # noqa: N815
+    apiVersion: Literal["hactl/v1"]
     kind: Literal["Host"]
     metadata: Metadata
     spec: HostSpec = HostSpec()

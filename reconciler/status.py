@@ -87,9 +87,7 @@ def _target(view: View, host: str, snapshot: Snapshot) -> Target | None:
     return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles)
 
 
-def _state(
-    view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems
-) -> tuple[State, str]:
+def _state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems) -> tuple[State, str]:
     if trouble.times >= STALLED_AFTER:
         return "Stalled", trouble.reason
     if verdict.role is Role.ACTIVE:

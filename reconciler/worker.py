@@ -134,7 +134,9 @@ class Worker:
         role = Role.ACTIVE if self._memory.epoch else Role.STANDBY
         reason = f"the spec in etcd is not valid, so the service is left as it is: {error}"
         revision = self._p.mirror.revision(self.name)
-        self._p.publisher.status(self.name, Status(role=role, state="Invalid", reason=reason, since="", revision=revision))
+        self._p.publisher.status(
+            self.name, Status(role=role, state="Invalid", reason=reason, since="", revision=revision)
+        )
         return self._p.resync
 
     def _parts(self, view: View) -> tuple[tuple[AnyPart, ...], frozenset[str]]:
@@ -263,7 +265,7 @@ class Worker:
         self._decision(f"the move reverts to {back}", memory.epoch, why)
         return True
 
-    # -- saying it -------------------------------------------------------------------------------------------------------
+    # -- saying it ---------------------------------------------------------------------------------------------------
 
     def _waiting(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> float:
         """To be active, but not allowed yet: nothing is brought up."""
@@ -280,7 +282,7 @@ class Worker:
     def _next(self, status: Status, outcome: Outcome) -> float:
         """Seconds until the next look of its own accord."""
         if times := self._memory.trouble.times:
-            delay = min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
+            delay: float = min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
             return delay * (0.75 + self._p.machine.random() / 2)
         if outcome.ran:
             return SETTLING

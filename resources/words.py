@@ -52,7 +52,9 @@ def _ip(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as e:
-        raise ValueError(f"{text!r} is not an IP address: names are not asked for, the DNS may be what has failed") from e
+        raise ValueError(
+            f"{text!r} is not an IP address: names are not asked for, the DNS may be what has failed"
+        ) from e
 
 
 Name = Annotated[
@@ -67,7 +69,9 @@ Resource = Annotated[
 Path = Annotated[str, AfterValidator(_path), Field(json_schema_extra={"pattern": "^/"})]
 InterfaceAddress = Annotated[str, AfterValidator(_interface_address)]
 Ip = Annotated[str, AfterValidator(_ip)]
-Interface = Annotated[str, AfterValidator(matching(r"[^\s/:]{1,15}", "is not an interface's name: 15 characters at most"))]
+Interface = Annotated[
+    str, AfterValidator(matching(r"[^\s/:]{1,15}", "is not an interface's name (15 characters at most)"))
+]
 Unit = Annotated[
     str,
     AfterValidator(
@@ -83,7 +87,7 @@ Option = Annotated[str, AfterValidator(matching(r"[-A-Za-z0-9_=.:/+@%]+", "is no
 
 
 class DiskField(Model):
-    """A DRBD resource and where its filesystem goes. `where: host` mounts it on the host before the container starts."""
+    """A DRBD resource and where its filesystem goes; `where: host`: on the host, before the container starts."""
 
     resource: Resource
     volume: Annotated[int, Field(ge=0, le=65535)] = 0
