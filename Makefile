@@ -1,0 +1,52 @@
+# Targets explain themselves: make help
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+LAB := examples/lab/lab
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+prepare: ## install what is missing: Debian packages (as root), .venv with locked versions
+	@.ci/prepare
+
+check: prepare ## linters, types, unit tests, simulation: under 2 minutes, no root
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	$(PYTEST) tests/unit tests/sim -n 2
+
+contract: prepare ## the store's promises, on the simulated and on a real three-member etcd
+	$(PYTEST) tests/contract
+
+lab-test: prepare ## the main job on two real hosts and a witness; takes the lab up and down again
+	$(PYTEST) tests/lab
+
+test: can-lab check contract lab-test ## everything: what CI runs
+
+demo: can-lab ## the main job, shown: an NFS service moves to the other host and back under a writing client
+	@python3 -m examples.lab.demo
+
+bench: can-lab ## a client's gap in a planned move, beside a plain shell script over ssh
+	@python3 -m examples.lab.bench
+
+can-lab:
+	@$(LAB) preflight
+
+schemas: prepare ## write crds-like-specs/ anew from the models
+	$(BIN)/python -m reconciler.schemas
+
+format: prepare ## put the code in its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## pin today's newest versions in requirements*.lock, from pyproject.toml
+	@.ci/lock
+
+clean: ## take the lab and its cache away, and .venv
+	-$(LAB) clean
+	rm -rf .venv
+
+.PHONY: help prepare check contract lab-test test demo bench can-lab schemas format lock clean

@@ -1,0 +1,113 @@
+"""`make bench`: what a client sees of a planned move, beside the same steps as a plain shell script over ssh.
+
+Both in one run, in pairs, in turn; medians. The lab must be up (make demo leaves it so). The shell script is the least
+that can do the job: no check, no proof, no record. The aim: hactl's gap is not longer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import sys
+import time
+
+from examples.lab import rig
+
+PAIRS = 5
+SETTLE = 8  # seconds of writing between two moves: NFSv4's grace of the one must not reach into the next
+
+DOWN = """set -e
+nsenter -t $(init) -n ip address delete 192.0.2.10/24 dev eth0
+nsenter -t $(init) -n ip address delete 2001:db8::10/64 dev eth0
+systemctl -M $(machine) stop nfs-server.service
+systemctl -M $(machine) stop rpcbind.socket rpcbind.service
+nsenter -t $(init) -m umount /var/lib/nfs
+nsenter -t $(init) -m umount /export/home
+drbdadm secondary nfs-state
+drbdadm secondary nfs-home
+"""
+
+UP = """set -e
+for disk in nfs-home nfs-state; do drbdadm primary $disk; done
+mount_in nfs-home /export/home
+mount_in nfs-state /var/lib/nfs
+systemctl -M $(machine) start rpcbind.service
+systemctl -M $(machine) start nfs-server.service
+nsenter -t $(init) -n ip address add 192.0.2.10/24 dev eth0
+nsenter -t $(init) -n ip address add 2001:db8::10/64 dev eth0
+nsenter -t $(init) -n arping -q -U -c 1 -I eth0 192.0.2.10
+"""
+
+# Ways into the container as a script has them: its init, its name for machined, and a mount by a device node that is
+# there for a moment.
+WAYS = """
+init() { pgrep -P $(cat /run/libvirt/lxc/nfs.pid) | head -n 1; }
+machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
+mount_in() {
+    number=$(stat -L -c '%Hr %Lr' /dev/drbd/by-res/$1/0)
+    nsenter -t $(init) -m sh -c "mknod /run/node b $number && mount -t ext4 /run/node $2 && rm /run/node"
+}
+"""
+
+
+def main() -> int:
+    try:
+        return bench(PAIRS)
+    except rig.LabError as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+
+
+def bench(pairs: int) -> int:
+    rig.ready("nfs", "hosta")
+    ours: list[float] = []
+    theirs: list[float] = []
+    with rig.writing() as client:
+        for pair in range(pairs):
+            source, target = ("hosta", "hostb") if pair % 2 == 0 else ("hostb", "hosta")
+            ours.append(gap(client, lambda target=target: rig.hactl("set", "nfs", f"primary={target}", "--wait")))
+            theirs.append(by_script(client, target, source))
+            print(f"pair {pair + 1}: hactl {ours[-1]:.2f} s, shell {theirs[-1]:.2f} s", flush=True)
+        found = client.end()
+    mine, script = statistics.median(ours), statistics.median(theirs)
+    print(f"median gap: hactl {mine:.2f} s, shell {script:.2f} s, ratio {mine / script:.2f} (aim: at most 1.0)")
+    print(f"writes {found['writes']}, lost {found['lost'] + found['wrong']}")
+    return 1 if found["lost"] or found["wrong"] else 0
+
+
+def gap(client: rig.Client, move: object) -> float:
+    """Seconds of the longest interval without an acknowledged write while `move()` runs and shortly after."""
+    assert callable(move)
+    time.sleep(SETTLE)
+    since = float(rig.on("witness", "cut", "-d ", "-f1", "/proc/uptime"))
+    move()
+    client.writes_on()
+    ends = [
+        float(row.split()[3])
+        for row in rig.on("witness", "grep", "^ack", client.log).splitlines()
+        if len(row.split()) == 4
+    ]
+    after = [end for end in ends if end > since - 1]
+    return max(b - a for a, b in itertools.pairwise(after))
+
+
+def by_script(client: rig.Client, source: str, target: str) -> float:
+    """The shell's move, with the agents away; then moved back unmeasured, so that hactl finds what it left."""
+    for host in rig.HOSTS:
+        rig.on(host, "systemctl", "stop", "hactl-agent")
+    try:
+        return gap(client, lambda: shell(source, target))
+    finally:
+        shell(target, source)
+        for host in rig.HOSTS:
+            rig.on(host, "systemctl", "start", "hactl-agent")
+        rig.ready("nfs", source)
+
+
+def shell(source: str, target: str) -> None:
+    rig.on(source, "bash", "-s", stdin=WAYS + DOWN)
+    rig.on(target, "bash", "-s", stdin=WAYS + UP)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

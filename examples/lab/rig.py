@@ -1,0 +1,223 @@
+"""The lab from Python: its hosts, a writing client on the witness, samplers on both hosts. For demo, tests, benchmark.
+
+Standard library only: the demo runs it with the machine's own python3.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+LAB = HERE / "lab"
+TOOLS = HERE / "tools"
+HOSTS = ("hosta", "hostb")
+MOUNTED = "/mnt/nfs"
+FOREVER = 900  # seconds: nothing in the lab takes longer; a hang is a failure with a name, not a wait without end
+
+
+class LabError(Exception):
+    """A call of the lab that failed: what was run, and what it said."""
+
+
+def lab(*argv: str, stdin: str = "", check: bool = True, timeout: float = FOREVER) -> subprocess.CompletedProcess[str]:
+    """examples/lab/lab ARGV…"""
+    try:
+        done = subprocess.run(
+            [str(LAB), *argv], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as e:
+        raise LabError(f"lab {' '.join(argv)}: no end after {timeout:.0f} s") from e
+    if check and done.returncode:
+        raise LabError(f"lab {' '.join(argv)} exited {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done
+
+
+def show(*argv: str) -> None:
+    """Like `lab`, its output straight to this terminal."""
+    if status := subprocess.run([str(LAB), *argv], check=False).returncode:
+        raise LabError(f"lab {' '.join(argv)} exited {status}")
+
+
+def on(host: str, *argv: str, stdin: str = "", check: bool = True) -> str:
+    """Run it as root on a host; what it printed."""
+    return lab("exec", host, "--", *argv, stdin=stdin, check=check).stdout
+
+
+def hactl(*argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """hactl from the witness, the operator's desk."""
+    return lab("hactl", *argv, check=check, stdin=stdin)
+
+
+def status(service: str) -> dict[str, Any]:
+    """Its entry of `hactl status -o json`."""
+    found = json.loads(hactl("status", service, "-o", "json").stdout)
+    return next(one for one in found["services"] if one["service"] == service)
+
+
+def apply(manifest: Path | str, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """hactl apply with a file of this machine."""
+    text = manifest if isinstance(manifest, str) else manifest.read_text()
+    on("witness", "tee", "/run/applied.yaml", stdin=text)
+    return hactl("apply", "-f", "/run/applied.yaml", *more, check=check)
+
+
+def until(what: str, true: Any, seconds: float = 120, every: float = 0.5) -> Any:
+    """The first true answer of `true()`; LabError when there is none in time."""
+    ends = time.monotonic() + seconds
+    while not (answer := true()):
+        if time.monotonic() > ends:
+            raise LabError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(every)
+    return answer
+
+
+def ready(service: str, host: str, seconds: float = 180) -> dict[str, Any]:
+    """Waits until it is Ready on that host and the other could take it over; its status."""
+
+    def look() -> dict[str, Any] | None:
+        now = status(service)
+        able = [one for one, target in now["targets"].items() if target["ready"]]
+        return now if now["state"] == "Ready" and now["owner"] == host and able else None
+
+    try:
+        found: dict[str, Any] = until(f"{service} is Ready on {host}", look, seconds)
+    except LabError as e:
+        raise LabError(f"{e}; it says: {json.dumps(status(service))}") from e
+    return found
+
+
+@dataclass
+class Client:
+    """The writer on the witness, mounted through the HA address."""
+
+    address: str = "192.0.2.10"
+    log: str = "/run/lab-client.log"
+
+    def mount(self) -> None:
+        """NFSv4.2, hard: a write waits for the server, however long that takes."""
+        on("witness", "mkdir", "-p", MOUNTED)
+        options = "vers=4.2,hard,timeo=20,retrans=2"
+        until(
+            "the export is mounted",
+            lambda: not self._try("mount", "-t", "nfs4", "-o", options, f"{self.address}:/", MOUNTED),
+        )
+
+    def unmount(self) -> None:
+        self._try("umount", MOUNTED)
+
+    def _try(self, *argv: str) -> int:
+        return lab("exec", "witness", "--", *argv, check=False).returncode
+
+    def begin(self) -> None:
+        """From an empty export, writing."""
+        lab("copy", str(TOOLS / "client.py"), "witness:/run/client.py")
+        self.mount()
+        on("witness", "sh", "-c", f"rm -f {MOUNTED}/records-* {self.log}")
+        on(
+            "witness",
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            "--unit=lab-client",
+            "python3",
+            "/run/client.py",
+            "run",
+            MOUNTED,
+            self.log,
+        )
+        self.writes_on()
+
+    def acknowledged(self) -> int:
+        return int(on("witness", "sh", "-c", f"grep -c ^ack {self.log} || true").strip() or 0)
+
+    def writes_on(self, seconds: float = 60) -> None:
+        """Waits until another write is acknowledged."""
+        before = self.acknowledged()
+        until("a client's write is acknowledged", lambda: self.acknowledged() > before + 1, seconds)
+
+    def end(self) -> dict[str, Any]:
+        """Stop writing, mount anew so that no cache answers, compare."""
+        on("witness", "systemctl", "stop", "lab-client")
+        self.unmount()
+        self.mount()
+        found: dict[str, Any] = json.loads(on("witness", "python3", "/run/client.py", "verify", MOUNTED, self.log))
+        self.unmount()
+        return found
+
+
+@contextmanager
+def writing() -> Iterator[Client]:
+    """A client that writes; ended whatever happens."""
+    client = Client()
+    client.begin()
+    try:
+        yield client
+    finally:
+        lab("exec", "witness", "--", "systemctl", "kill", "-s", "KILL", "lab-client", check=False)
+        lab("exec", "witness", "--", "umount", "-fl", MOUNTED, check=False)
+
+
+@contextmanager
+def sampling() -> Iterator[Sampler]:
+    """Both hosts sampled; ended whatever happens."""
+    sampler = Sampler()
+    sampler.begin()
+    try:
+        yield sampler
+    finally:
+        for host in HOSTS:
+            lab("exec", host, "--", "systemctl", "stop", "lab-sampler", check=False)
+
+
+class Sampler:
+    """What both hosts held, ten times a second."""
+
+    log = "/run/lab-sampler.log"
+
+    def begin(self) -> None:
+        for host in HOSTS:
+            lab("copy", str(TOOLS / "sampler.py"), f"{host}:/run/sampler.py")
+            on(
+                host,
+                "systemd-run",
+                "--quiet",
+                "--collect",
+                "--unit=lab-sampler",
+                "python3",
+                "/run/sampler.py",
+                self.log,
+            )
+
+    def samples(self) -> dict[str, list[dict[str, Any]]]:
+        """Per host, in the order of time; a last line cut short is left out."""
+        return {
+            host: [json.loads(line) for line in on(host, "cat", self.log).splitlines() if line.endswith("}")]
+            for host in HOSTS
+        }
+
+
+def held_twice(samples: dict[str, list[dict[str, Any]]], apart: float = 0.1) -> list[str]:
+    """Things that both hosts held at moments at most `apart` seconds from each other, each with the moment."""
+    found = []
+    first, second = (samples[host] for host in HOSTS)
+    start = 0
+    for one in first:
+        while start < len(second) and second[start]["at"] < one["at"] - apart:
+            start += 1
+        for other in second[start:]:
+            if other["at"] > one["at"] + apart:
+                break
+            found += [f"{thing} at {one['at']:.3f}" for thing in sorted({*one["holds"]} & {*other["holds"]})]
+    return found
+
+
+def disks_primary(host: str, resources: Sequence[str]) -> list[str]:
+    """Of the resources, those that are Primary there."""
+    return [name for name in resources if on(host, "drbdadm", "role", name).split("/")[0].strip() == "Primary"]

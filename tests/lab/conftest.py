@@ -1,0 +1,64 @@
+"""The lab for tests: up once for all of them, down at the end (HACTL_LAB_KEEP=1 leaves it up, for the next run)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.lab import rig
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DISKS = ("nfs-home", "nfs-state")
+
+
+class Lab:
+    """Its hosts, for tests that need no service."""
+
+    def exec(self, host: str, *argv: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        return rig.lab("exec", host, "--", *argv, stdin=stdin, check=check)
+
+    def copy(self, source: Path | str, host: str, target: str) -> None:
+        rig.lab("copy", str(source), f"{host}:{target}")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Both hosts and the witness, with examples/nfs.yaml provisioned and nothing applied."""
+    up()
+    yield Lab()
+    if not os.environ.get("HACTL_LAB_KEEP"):
+        rig.show("down")
+
+
+def up() -> None:
+    """Once more from nothing where it failed: a boot on a machine that is busy with something else may."""
+    try:
+        rig.show("up")
+    except rig.LabError as e:
+        print(f"once more from nothing: {e}")
+        rig.show("down")
+        rig.show("up")
+    rig.show("provision", str(EXAMPLES / "nfs.yaml"))
+
+
+@pytest.fixture
+def nfs(lab: Lab) -> Iterator[str]:
+    """The service of examples/nfs.yaml, Ready on hosta; as it says again afterwards. Its name."""
+    restore()
+    yield "nfs"
+    restore()
+
+
+def restore() -> None:
+    """As the file says, whatever a test left; Ready on hosta with hostb able to take over."""
+    for host in rig.HOSTS:
+        rig.lab("link", host, "replication", "up")
+        rig.on(host, "systemctl", "start", "hactl-agent", check=True)
+    for manifest in ("hosts.yaml", "nfs.yaml"):
+        rig.apply(EXAMPLES / manifest)
+    rig.hactl("set", "nfs", "primary=hosta", "deadline=120", "--anyway")
+    rig.ready("nfs", "hosta")
