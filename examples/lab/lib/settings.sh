@@ -1,0 +1,19 @@
+# shellcheck shell=bash disable=SC2034
+# Names, places and addresses. Addresses are of the documentation ranges and live only in the lab's own namespace.
+BEGAN=$(date +%s)
+TREE=$(cd "$HERE/../.." && pwd)
+CACHE=/var/cache/hactl-lab   # the built image: survives `down`
+RUN=/run/hactl-lab           # all else, on a tmpfs of its own: no guest's fsync waits for this machine's disk
+NETNS=hactl-lab
+HOSTS="hosta hostb witness"
+PAIR="hosta hostb"
+DISKS=8                      # data disks of each of the pair, /dev/ubdb …
+DISK_SIZE=512M
+
+number_of() { case $1 in hosta) echo 1 ;; hostb) echo 2 ;; witness) echo 3 ;; esac; }
+memory_of() { case $1 in witness) echo 1024M ;; *) echo 1792M ;; esac; }
+address_of() { echo "192.0.2.$(number_of "$1")"; }
+
+known_host() {
+    [[ " $HOSTS " == *" $1 "* ]] || { echo "lab: there is no host $1; there are: $HOSTS" >&2; exit 2; }
+}
