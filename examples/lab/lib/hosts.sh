@@ -1,52 +1,64 @@
 # shellcheck shell=bash
-# What runs in the hosts: hactl, etcd, the agents.
-
-put_hactl() {
-    local host
-    for host in $HOSTS; do
-        tar -C "$TREE" --exclude=__pycache__ -cf - reconciler resources |
-            on_host "$host" sh -c 'set -e; rm -rf /opt/hactl/new; mkdir -p /opt/hactl/new /opt/hactl/lib; tar -C /opt/hactl/new -xf -
-                chown -R root:root /opt/hactl/new; rm -rf /opt/hactl/old; mv /opt/hactl/lib /opt/hactl/old; mv /opt/hactl/new /opt/hactl/lib
-                python3 -m compileall -q /opt/hactl/lib' || return 1
-    done
-    for host in $PAIR; do
-        copy "$TREE/examples/systemd/hactl-agent.service" "$host:/etc/systemd/system/hactl-agent.service" || return 1
-    done
-}
+# What runs in the hosts: etcd, hactl, the agents.
 
 wait_for_etcd() {
-    wait_until 240 "etcd is healthy" all_healthy && return 0
-    local host
-    echo "lab: load $(cut -d' ' -f1-3 /proc/loadavg)" >&2
-    for host in $HOSTS; do
-        echo "--- $host: etcd's journal" >&2
-        on_host "$host" sh -c 'journalctl -q -o cat -u etcd -n 15; cut -d" " -f1-3 /proc/loadavg' >&2 </dev/null || :
-    done
+    # shellcheck disable=SC2086
+    each etcd_of $HOSTS
+}
+
+etcd_of() { wait_until 240 "etcd on $1 is healthy" etcd_healthy "$1"; }
+
+etcd_healthy() {
+    on_host "$1" env ETCDCTL_API=3 etcdctl --dial-timeout=5s --command-timeout=10s endpoint health </dev/null
+}
+
+# The tree's code as one archive, compiled for the hosts' Python; in each host a folder named after its contents,
+# and a link that is changed in one instant: fence-peer may be called at any moment.
+put_hactl() {
+    local stage=$RUN/stage host on=""
+    rm -rf "$stage" && mkdir -p "$stage" || return 1
+    tar -C "$TREE" --exclude=__pycache__ --owner=0 --group=0 --mode=go-w -cf - reconciler resources | tar -C "$stage" -xf - || return 1
+    CODE=$(cd "$stage" && find . -type f | sort | xargs sha256sum | sha256sum | cut -c 1-16)
+    "$PYTHON" -m compileall -q --invalidation-mode unchecked-hash -s "$stage" -p /opt/hactl/lib "$stage" ||
+        complain "the tree's code has errors: see above"
+    tar -C "$stage" -cf "$RUN/code.tar" reconciler resources || return 1
+    for host in $HOSTS; do if [[ $(power_of "$host") == on ]]; then on+=" $host"; else say "$host is off or frozen: hactl is not copied there"; fi; done
+    # shellcheck disable=SC2086
+    each put_on $on
+}
+
+put_on() {
+    on_host "$1" /usr/local/lib/lab/install-code "$CODE" <"$RUN/code.tar" || { complain "hactl could not be copied to $1"; return 1; }
+    [[ $1 != witness ]] || return 0
+    if [[ ! -e $AGENT_UNIT ]]; then
+        complain "there is no $AGENT_UNIT: $1 has no agent"
+        return 1
+    fi
+    on_host "$1" sh -c 'cat >/etc/systemd/system/hactl-agent.service && systemctl daemon-reload && systemctl enable -q hactl-agent &&
+        sync -f /etc' <"$AGENT_UNIT"
+}
+
+AGENT_UNIT=$TREE/examples/systemd/hactl-agent.service
+
+start_agents() {
+    # shellcheck disable=SC2086
+    each start_agent $PAIR
+}
+
+start_agent() { run_agent "$1" start; }
+restart_agent() { run_agent "$1" restart; }
+
+run_agent() {
+    [[ $(power_of "$1") == on ]] || return 0
+    on_host "$1" systemctl "$2" hactl-agent 2>/dev/null && return 0
+    on_host "$1" journalctl -q -o cat -u hactl-agent -n 12 >&2 || :
+    complain "the agent on $1 does not start: examples/lab/lab exec $1 journalctl -u hactl-agent"
     return 1
 }
 
-all_healthy() {
-    local host
-    for host in $HOSTS; do
-        on_host "$host" env ETCDCTL_API=3 etcdctl --dial-timeout=3s --command-timeout=5s endpoint health </dev/null || return 1
-    done
-}
-
-start_agents() {
-    local host
-    for host in $PAIR; do
-        on_host "$host" sh -c 'systemctl daemon-reload && systemctl enable -q hactl-agent && systemctl start hactl-agent' </dev/null || {
-            on_host "$host" journalctl -q -o cat -u hactl-agent -n 15 >&2 </dev/null
-            return 1
-        }
-    done
-}
-
 install_hactl() {
-    put_hactl || fail "hactl could not be copied"
-    local host
-    for host in $PAIR; do
-        on_host "$host" sh -c 'systemctl daemon-reload && systemctl enable -q hactl-agent && systemctl restart hactl-agent' </dev/null ||
-            fail "the agent on $host does not start: examples/lab/lab exec $host journalctl -u hactl-agent"
-    done
+    is_there || fail "the lab is down: examples/lab/lab up"
+    put_hactl || fail "hactl could not be installed"
+    # shellcheck disable=SC2086
+    each restart_agent $PAIR || fail "hactl is installed, but not every agent starts"
 }

@@ -1,100 +1,84 @@
 # shellcheck shell=bash
 # The image that all hosts start from: Debian with the UML kernel's modules, guest/ and hactl's Python packages.
-# Cached under the hash of what it depends on.
+# Cached under the hash of what it depends on; built on the lab's tmpfs, so a slow disk costs little.
 
 PACKAGES="systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,iputils-arping,drbd-utils,libvirt-daemon,\
 libvirt-daemon-driver-lxc,libvirt-daemon-system,libvirt-clients,etcd-server,etcd-client,nfs-kernel-server,nfs-common,\
-rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-container,tcpdump,jq"
+rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-container,tcpdump,jq,strace"
 
 modules() { echo /usr/lib/uml/modules/*; }
 
 image() {
     local hash
     hash=$({
-        echo "$PACKAGES" && modules && cat "$HERE/lib/image.sh" "$TREE/requirements.lock"
-        find "$HERE/guest" -type f | sort | xargs cat
+        echo "$PACKAGES" && dpkg-query -W user-mode-linux && cat "$HERE/lib/image.sh" "$TREE/requirements.lock" "$CACHE/key.pub"
+        tar -C "$HERE" --sort=name --mtime=@0 --owner=0 --group=0 --mode=go-w -cf - guest
     } | sha256sum | cut -c 1-16)
     echo "$CACHE/base-$hash.img"
 }
 
+# The key is the cache's, not the image's: a build that was killed must not part an image from its key.
+make_key() {
+    mkdir -p "$CACHE" && [[ -s $CACHE/key && -s $CACHE/key.pub ]] && return 0
+    rm -f "$CACHE/key" "$CACHE/key.pub"
+    ssh-keygen -q -t ed25519 -N "" -C hactl-lab -f "$CACHE/key"
+}
+
+# build_image TARGET BUILT: as TARGET in the cache, whole or not at all; BUILT, on the tmpfs, is used at once.
 build_image() {
-    local target root log
-    target=$(image)
-    [[ ! -s $target ]] || return 0
-    say "building the image, about two minutes"
-    mkdir -p "$CACHE"
-    rm -rf "$CACHE"/*.part "$CACHE"/rootfs.*
-    root=$CACHE/rootfs.$$
-    log=$CACHE/build.log
-    : >"$log"
-    if ! { bootstrap "$root" && furnish "$root" && python_packages "$root" && pack "$root" "$target"; } >>"$log" 2>&1; then
+    local target=$1 built=$2 work=$RUN/build log=$CACHE/build.log
+    say "building the image, one to three minutes; its log: $log"
+    rm -rf "$work" "$CACHE"/*.part "$CACHE"/rootfs.* && mkdir -p "$work"
+    if ! { bootstrap "$work/root" "$work" && furnish "$work/root" && pack "$work/root" "$built" "$target"; } >"$log" 2>&1 </dev/null; then
         tail -n 25 "$log" >&2
-        echo "lab: the image could not be built: $log" >&2
+        complain "the image could not be built; all that was said: $log"
         return 1
     fi
-    rm -rf "$root"
+    rm -rf "$work"
     find "$CACHE" -name 'base-*.img' ! -path "$target" -delete
 }
 
-bootstrap() { mmdebstrap --variant=minbase --include="$PACKAGES" bookworm "$1"; }
-
-# Modules, guest/ laid over it, a key, and nothing running that a host of the lab does not need.
-furnish() {
-    local root=$1 kernel
-    kernel=$(basename "$(modules)")
-    mkdir -p "$root/lib/modules"
-    cp -a "$(modules)" "$root/lib/modules/"
-    chroot "$root" depmod "$kernel"
-    cp -r "$HERE/guest/." "$root/"
-    chown -R root:root "$root/etc" "$root/usr/local"
-    chmod -R go-w "$root/etc" "$root/usr/local"
-    chmod 755 "$root"/usr/local/lib/lab/* "$root/usr/local/bin/hactl"
-    rm -f "$CACHE/key" "$CACHE/key.pub"
-    ssh-keygen -q -t ed25519 -N "" -C hactl-lab -f "$CACHE/key"
-    install -D -m 600 "$CACHE/key.pub" "$root/root/.ssh/authorized_keys"
-    systemctl --root="$root" disable rpcbind.service rpcbind.socket nfs-server.service nfs-client.target nfs-blkmap.service \
-        remote-fs.target libvirt-guests.service drbd.service
-    systemctl --root="$root" mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-        e2scrub_reap.service fstrim.timer logrotate.timer man-db.timer getty.target console-getty.service \
-        systemd-networkd-wait-online.service systemd-resolved.service libvirt-guests.service drbd.service
-    systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service
-    : >"$root/etc/machine-id"
-    rm -rf "$root"/usr/share/{doc,man,locale}/*
-}
-
-# Debian's python3.11 in the guest and this machine's may differ in the last digit: the same wheels fit both.
-python_packages() {
-    local root=$1 tool
-    tool=$(mktemp -d)
-    python3 -m venv "$tool"
-    "$tool/bin/pip" install -q --disable-pip-version-check --no-compile --target "$root/opt/hactl/deps" -r "$TREE/requirements.lock"
-    rm -rf "$tool"
+# Debian and the Python packages are fetched side by side.
+bootstrap() {
+    local root=$1 work=$2 packages
+    python_packages "$work" &
+    packages=$!
+    mmdebstrap --variant=minbase --include="$PACKAGES" --aptopt='Acquire::Retries "5"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" || { wait "$packages"; return 1; }
+    wait "$packages" || return 1
+    mkdir -p "$root/opt/hactl" && mv "$work/deps" "$root/opt/hactl/deps" || return 1
     chroot "$root" python3 -m compileall -q -j 0 /opt/hactl/deps
+    # What was built against this machine's libvirt and Python must load in there.
     chroot "$root" env PYTHONPATH=/opt/hactl/deps python3 -c "import libvirt, grpc.aio, aetcd.rpc, pydantic, pyroute2, yaml, typer"
 }
 
+python_packages() {
+    "$PYTHON" -m venv "$1/pip" && "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile \
+        --target "$1/deps" -r "$TREE/requirements.lock"
+}
+
+# Modules, guest/ laid over it, the key, and nothing running that a host of the lab does not need.
+furnish() {
+    local root=$1
+    mkdir -p "$root/lib/modules" && cp -a "$(modules)" "$root/lib/modules/" || return 1
+    chroot "$root" depmod "$(basename "$(modules)")" || return 1
+    tar -C "$HERE/guest" --owner=0 --group=0 --mode=go-w -cf - . | tar -C "$root" -xf - || return 1
+    install -D -m 600 "$CACHE/key.pub" "$root/root/.ssh/authorized_keys" || return 1
+    systemctl --root="$root" disable rpcbind.service rpcbind.socket nfs-server.service nfs-client.target nfs-blkmap.service \
+        remote-fs.target drbd.service || return 1
+    systemctl --root="$root" mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+        e2scrub_reap.service fstrim.timer logrotate.timer man-db.timer systemd-tmpfiles-clean.timer getty.target \
+        console-getty.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
+        systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
+        modprobe@efi_pstore.service || return 1
+    systemctl --root="$root" enable lab-setup.service lab-drbd.service lab-containers.service etcd.service libvirtd.service \
+        ssh.service || return 1
+    : >"$root/etc/machine-id"
+}
+
+# With a journal: a power cut must be survived.
 pack() {
-    truncate -s 3G "$2.part"
-    mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1 -m 0 -d "$1" "$2.part"
-    sync "$2.part"
-    mv "$2.part" "$2"
-}
-
-# The lab's tmpfs, with the image on it: guests read no disk of this machine.
-make_room() {
-    mountpoint -q "$RUN" || {
-        rm -rf "$RUN" && mkdir -p "$RUN"
-        mount -t tmpfs -o size=16g,mode=700,exec hactl-lab "$RUN"
-    }
-    mkdir -p "$RUN"/{guests,disks,logs,ssh,tmp,uml}
-    local base
-    base=$RUN/$(basename "$(image)")
-    [[ -s $base ]] || { cp --sparse=always "$(image)" "$base.part" && mv "$base.part" "$base"; }
-    cp "$CACHE/key" "$RUN/key" && chmod 600 "$RUN/key"
-    write_ssh_config
-}
-
-remove_room() {
-    mountpoint -q "$RUN" && umount "$RUN"
-    rm -rf "$RUN"
+    rm -f "$2" && truncate -s 3G "$2.part" && mke2fs -q -F -t ext4 -E lazy_itable_init=1 -m 0 -d "$1" "$2.part" || return 1
+    cp --sparse=always "$2.part" "$3.part" && sync "$3.part" && mv "$3.part" "$3" && sync "$CACHE" && mv "$2.part" "$2"
 }

@@ -1,46 +1,50 @@
 # shellcheck shell=bash
 # For each service of a manifest: its DRBD resources (made, first-synced, formatted) and a container on each host.
+# What to do is read from the manifest on the witness, which has a YAML parser; how is in guest/usr/local/lib/lab/.
 
 provision() {
-    local word rest host
+    local host
     [[ -r $1 ]] || fail "cannot read $1"
-    on_host witness sh -c 'cat >/run/provision.yaml' <"$1" || fail "the witness does not answer: is the lab up? examples/lab/lab status"
-    local plan
-    plan=$(on_host witness env PYTHONPATH=/opt/hactl/deps python3 /usr/local/lib/lab/what-to-provision /run/provision.yaml </dev/null) ||
-        fail "$1 is no list of manifests"
-    for host in $PAIR; do put_site "$host"; done
-    while read -r word rest; do
-        # shellcheck disable=SC2086
-        case $word in
-        disk) provision_disk $rest || fail "disk ${rest%% *} could not be made" ;;
-        container) provision_container $rest || fail "container ${rest%% *} could not be made" ;;
-        esac
-    done <<<"$plan"
+    is_there || fail "the lab is down: examples/lab/lab up"
+    for host in $HOSTS; do [[ $(power_of "$host") == on ]] || fail "$host is $(power_of "$host"): examples/lab/lab power $host on"; done
+    on_host witness env PYTHONPATH=/opt/hactl/deps python3 /usr/local/lib/lab/what-to-provision <"$1" >"$RUN/wanted" ||
+        fail "$1 was not understood; nothing was done"
+    number_disks <"$RUN/wanted" >"$RUN/todo" || exit 1
+    # shellcheck disable=SC2086
+    each provision_host $PAIR || fail "provisioning failed: the reason is above"
+    while read -r word name number fstype; do
+        [[ $word == disk ]] || continue
+        provision_disk "$name" "$fstype" || fail "disk $name could not be made (/dev/ubd number $number)"
+    done <"$RUN/todo"
+    awk '$1 == "disk" {print "lab: disk " $2 ": on both hosts, Secondary"} $1 == "container" {print "lab: container " $2 ": on both hosts"}' "$RUN/todo"
 }
 
-# provision.d/DOMAIN/ is laid over the container's root.
-put_site() {
-    tar -C "$HERE/provision.d" -cf - . | on_host "$1" sh -c 'rm -rf /srv/site; mkdir -p /srv/site; tar -C /srv/site -xf -; chown -R root:root /srv/site'
-}
-
-disk_number() { # stable for as long as the lab is up
+# `disk NAME FSTYPE` -> `disk NAME NUMBER FSTYPE`; a name keeps its number for as long as the lab is up.
+number_disks() {
+    local word name rest number
     touch "$RUN/disks/taken"
-    grep -qx "$1" "$RUN/disks/taken" || echo "$1" >>"$RUN/disks/taken"
-    grep -nx "$1" "$RUN/disks/taken" | cut -d: -f1
+    while read -r word name rest; do
+        if [[ $word == disk ]]; then
+            grep -qx "$name" "$RUN/disks/taken" || echo "$name" >>"$RUN/disks/taken"
+            number=$(grep -nx "$name" "$RUN/disks/taken" | cut -d: -f1)
+            ((number <= DISKS)) || fail "there are only $DISKS data disks: $name is one too many"
+            rest="$number $rest"
+        fi
+        echo "$word $name $rest"
+    done
+}
+
+# provision.d/DOMAIN/ is laid over that container's root.
+provision_host() {
+    # shellcheck disable=SC2016
+    tar -C "$HERE/provision.d" --owner=0 --group=0 --mode=go-w -cf - . |
+        on_host "$1" sh -c 'rm -rf /srv/site && mkdir -p /srv/site && tar -C /srv/site -xf -' || return 1
+    on_host "$1" /usr/local/lib/lab/provision <"$RUN/todo" || { complain "$1 could not be provisioned"; return 1; }
 }
 
 provision_disk() {
-    local name=$1 fstype=$2 number host
-    number=$(disk_number "$name")
-    ((number <= DISKS)) || fail "there are only $DISKS data disks: $name is one too many"
-    for host in $PAIR; do on_host "$host" /usr/local/lib/lab/disk make "$name" "$number" </dev/null || return 1; done
-    wait_until 60 "disk $name connects" on_host hosta /usr/local/lib/lab/disk connected "$name" </dev/null || return 1
-    on_host hosta /usr/local/lib/lab/disk format "$name" "$fstype" </dev/null || return 1
-    say "disk $name: ready on both hosts"
-}
-
-provision_container() {
-    local host
-    for host in $PAIR; do on_host "$host" /usr/local/lib/lab/container "$1" </dev/null || return 1; done
-    say "container $1: defined on both hosts"
+    local mark=$RUN/disks/$1.made
+    [[ ! -e $mark ]] || return 0
+    wait_until 60 "disk $1 connects" on_host hosta /usr/local/lib/lab/disk connected "$1" </dev/null || return 1
+    on_host hosta /usr/local/lib/lab/disk format "$1" "$2" </dev/null && : >"$mark"
 }
