@@ -1,0 +1,68 @@
+"""What an error of etcd means: another member may do better, the token is stale, or a sentence for the operator.
+
+The texts are etcd's own (api/v3rpc/rpctypes/error.go); codes alone do not tell them apart.
+"""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from reconciler.store import Compacted, Denied, LeaseLost, StoreError
+
+# UNKNOWN and INTERNAL are what a connection gives that breaks in the middle of an answer, CANCELLED a member that shuts down.
+_PASSING = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.UNKNOWN,
+        StatusCode.INTERNAL,
+        StatusCode.CANCELLED,
+        StatusCode.ABORTED,
+    }
+)
+_STALE = ("invalid auth token", "user name is empty", "revision of auth store is old")
+
+
+class Gone(Exception):
+    """A member ended a stream without a word."""
+
+
+class LeaseExists(StoreError):
+    """There is a lease by this id."""
+
+
+def is_passing(error: AioRpcError) -> bool:
+    """May another attempt, at another member, succeed? The request may also have been done."""
+    return error.code() in _PASSING or "too many requests" in text_of(error)
+
+
+def is_stale(text: str) -> bool:
+    """Does etcd ask for a (new) token?"""
+    return any(words in text for words in _STALE)
+
+
+def text_of(error: AioRpcError) -> str:
+    """etcd's words, or gRPC's."""
+    return str(error.details() or error.code().name)
+
+
+def refusal(text: str) -> StoreError:
+    """The error to raise for what etcd said and will say again."""
+    if "permission denied" in text:
+        return Denied(
+            "etcd denies this user the key; grant its role readwrite on the prefixes /hactl/ and /hactl-tokens/"
+        )
+    if "authentication failed" in text:
+        return Denied("etcd does not know this user with this password; check both")
+    if is_stale(text):
+        return Denied(f"etcd asks for a user and did not take ours ({text}); check user and password")
+    if "lease not found" in text:
+        return LeaseLost("the lease expired or was revoked")
+    if "lease already exists" in text:
+        return LeaseExists(text)
+    if "has been compacted" in text:
+        return Compacted("the revision asked for is compacted away")
+    if "space exceeded" in text:
+        return StoreError("etcd's database is full; compact and defragment it, then: etcdctl alarm disarm")
+    return StoreError(f"etcd refuses the request: {text}")
