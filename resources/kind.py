@@ -104,6 +104,8 @@ class Kind(ABC, Generic[S, Seen]):
 
     name: ClassVar[str]
     side_by_side: ClassVar[bool] = False  # parts of this kind do not wait for each other
+    for_target: ClassVar[bool] = False  # matters only where the service could come to: the owner does not look at it
+    patience: ClassVar[float] = 30.0  # seconds: a part that takes longer to read is unknown
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
 
     @abstractmethod

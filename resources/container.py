@@ -1,0 +1,121 @@
+"""Containers: a libvirt-LXC domain, defined on every host. Warm on the standby, unless a disk holds its root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resources import machine as world
+from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
+from resources.machine import Machine
+from resources.words import disks
+
+START_PATIENCE = 90.0  # seconds until its init answers
+GRACE = 15.0  # seconds for its init to power off
+
+
+class ContainerSpec(Model):
+    """`warm`: it may run on the standby. Not so where a disk that only one host has is mounted before it starts."""
+
+    domain: str
+    warm: bool = True
+
+
+@dataclass(frozen=True)
+class Start(Step):
+    """virsh start."""
+
+    domain: str
+    timeout = START_PATIENCE + 5
+
+    def __str__(self) -> str:
+        return f"start container {self.domain}"
+
+    @property
+    def done(self) -> str:
+        return f"container {self.domain} started"
+
+    async def run(self, machine: Machine) -> None:
+        await machine.start_container(self.domain, START_PATIENCE)
+
+
+@dataclass(frozen=True)
+class StartAlone(Start):
+    """The same, where it may run on one host only."""
+
+    exclusive = True
+
+
+@dataclass(frozen=True)
+class Stop(Step):
+    """virsh shutdown, then destroy."""
+
+    domain: str
+    down = True
+    timeout = GRACE + 30
+
+    def __str__(self) -> str:
+        return f"stop container {self.domain}"
+
+    @property
+    def done(self) -> str:
+        return f"container {self.domain} stopped"
+
+    async def run(self, machine: Machine) -> None:
+        await machine.stop_container(self.domain, GRACE)
+
+
+class ContainerKind(Kind[ContainerSpec, world.Container]):
+    """`container: {domain: nfs}`"""
+
+    name = "container"
+
+    def parts(self, service: Service) -> Sequence[ContainerSpec]:
+        if service.domain is None:
+            return ()
+        return (ContainerSpec(domain=service.domain, warm=all(disk.where != "host" for disk in disks(service))),)
+
+    def key(self, spec: ContainerSpec) -> str:
+        return spec.domain
+
+    def stage(self, spec: ContainerSpec) -> Stage:
+        return Stage.CONTAINER
+
+    async def observe(self, spec: ContainerSpec, machine: Machine) -> world.Container:
+        return await machine.container(spec.domain)
+
+    def plan(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Step]:
+        wanted = _wanted(spec, role)
+        if wanted and not seen.running and seen.defined:
+            start = Start if spec.warm else StartAlone
+            return [start("it does not run" if role is Role.ACTIVE else "it waits warm on the standby", spec.domain)]
+        return [Stop("it is not to run on this host", spec.domain)] if seen.running and not wanted else []
+
+    def conditions(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Condition]:
+        if not seen.defined:
+            return [Condition(_undefined(spec), broken=role is Role.ACTIVE)]
+        if seen.running == _wanted(spec, role):
+            return []
+        return [Condition(f"container {spec.domain} {'runs' if seen.running else 'does not run'}")]
+
+    def says(self, spec: ContainerSpec, seen: world.Container) -> str:
+        return "running" if seen.running else "stopped" if seen.defined else "not defined"
+
+    def held(self, spec: ContainerSpec, seen: world.Container) -> str:
+        return f"container {spec.domain} runs" if seen.running and not spec.warm else ""
+
+    def obstacles(self, spec: ContainerSpec, seen: world.Container) -> list[str]:
+        if not seen.defined:
+            return [_undefined(spec)]
+        return [f"container {spec.domain} does not run yet"] if spec.warm and not seen.running else []
+
+    def topics(self, spec: ContainerSpec) -> frozenset[str]:
+        return frozenset({f"domain/{spec.domain}"})
+
+
+def _wanted(spec: ContainerSpec, role: Role) -> bool:
+    return role is Role.ACTIVE or (role is Role.STANDBY and spec.warm)
+
+
+def _undefined(spec: ContainerSpec) -> str:
+    return f"container {spec.domain} is not defined on this host (virsh -c lxc:/// define)"

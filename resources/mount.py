@@ -1,0 +1,185 @@
+"""Mounts: a disk's filesystem, in the running container's mount namespace or on the host before the container starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
+from resources.machine import Busy, Machine, MachineError, Mounted, Process
+from resources.words import disks
+
+PATIENCE = 30.0  # seconds: an ext4 journal is replayed within that
+TRIES = 20  # of an unmount that is busy, each after ending who uses it
+PAUSE = 0.25  # seconds between them
+
+
+class MountSpec(Model):
+    """Volume `volume` of DRBD resource `resource` at `target`; `domain` None: on the host."""
+
+    resource: str
+    volume: int
+    target: str
+    fstype: str
+    options: tuple[str, ...]
+    domain: str | None
+
+    @property
+    def readonly(self) -> bool:
+        return "ro" in self.options
+
+
+@dataclass(frozen=True)
+class MountSeen:
+    """What is mounted at the target, the topmost last, and the disk's device number when anything is."""
+
+    there: tuple[Mounted, ...] = ()
+    device: str | None = None
+
+    @property
+    def top(self) -> Mounted | None:
+        return self.there[-1] if self.there else None
+
+
+@dataclass(frozen=True)
+class Mount(Step):
+    """Without a device node in the container (fsopen(2), move_mount(2))."""
+
+    spec: MountSpec
+    exclusive = True
+    timeout = PATIENCE + 5
+
+    def __str__(self) -> str:
+        return f"mount {self.spec.target}"
+
+    @property
+    def done(self) -> str:
+        return f"{self.spec.target} mounted"
+
+    async def run(self, machine: Machine) -> None:
+        spec = self.spec
+        await machine.mount(
+            await _device(spec, machine),
+            spec.target,
+            fstype=spec.fstype,
+            options=spec.options,
+            domain=spec.domain,
+            timeout=PATIENCE,
+        )
+
+
+@dataclass(frozen=True)
+class Unmount(Step):
+    """Whoever holds it is ended: a move that was asked for does not wait for a forgotten shell."""
+
+    spec: MountSpec
+    down = True
+    timeout = PATIENCE
+
+    def __str__(self) -> str:
+        return f"unmount {self.spec.target}"
+
+    @property
+    def done(self) -> str:
+        return f"{self.spec.target} unmounted"
+
+    async def run(self, machine: Machine) -> None:
+        users: tuple[Process, ...] = ()
+        for _ in range(TRIES):
+            try:
+                return await machine.unmount(self.spec.target, domain=self.spec.domain, timeout=PATIENCE)
+            except Busy:
+                users = await machine.holders(self.spec.target, domain=self.spec.domain)
+            for process in users:
+                machine.kill(process.pid)
+            await machine.sleep(PAUSE)
+        raise MachineError(f"{self.spec.target} stays busy: {_users(users)}")
+
+
+def _users(processes: Sequence[Process]) -> str:
+    if not processes:
+        return "no process holds it, so the kernel does (an NFS export, a loop device, a mount below it?)"
+    named = [f"{one.command} ({one.pid}{', in ' + one.waits if one.waits else ''})" for one in processes[:3]]
+    return "held by " + ", ".join(named)
+
+
+async def _device(spec: MountSpec, machine: Machine) -> str:
+    """/dev/drbd1, from DRBD's own configuration: udev's links are not there when udev was not."""
+    done = await machine.run("drbdadm", "sh-dev", f"{spec.resource}/{spec.volume}", timeout=10)
+    if done.status or not done.out.strip():
+        raise MachineError(f"drbdadm knows no device of disk {spec.resource}: is it configured on this host?")
+    return done.out.split()[0]
+
+
+class MountKind(Kind[MountSpec, MountSeen]):
+    """`disks: [{…, mount: /export/home, where: container}]`"""
+
+    name = "mount"
+    side_by_side = False  # one below another must come after it
+
+    def parts(self, service: Service) -> Sequence[MountSpec]:
+        return tuple(
+            MountSpec(
+                resource=disk.resource,
+                volume=disk.volume,
+                target=disk.mount,
+                fstype=disk.fstype,
+                options=disk.options,
+                domain=service.domain if disk.where == "container" else None,
+            )
+            for disk in disks(service)
+            if disk.mount is not None
+        )
+
+    def key(self, spec: MountSpec) -> str:
+        return spec.target
+
+    def stage(self, spec: MountSpec) -> Stage:
+        return Stage.HOST_MOUNT if spec.domain is None else Stage.MOUNT
+
+    async def observe(self, spec: MountSpec, machine: Machine) -> MountSeen:
+        there = tuple(mounted for mounted in await machine.mounts(spec.domain) if mounted.target == spec.target)
+        if not there:
+            return MountSeen()
+        return MountSeen(there, await machine.device_number(await _device(spec, machine)))
+
+    def plan(self, spec: MountSpec, role: Role, seen: MountSeen) -> list[Step]:
+        if role is not Role.ACTIVE:
+            return [Unmount("this host is not to have it", spec)] if _holds(seen) else []
+        match seen.top:
+            case None:
+                return [Mount("it is not mounted", spec)]
+            case top if top.device != seen.device:
+                return [Mount(f"{top.source} is mounted there instead", spec)]
+            case top if top.readonly and not spec.readonly:
+                again = "it has become read-only"
+                return [Unmount(again, spec), Mount(again, spec)]
+        return []
+
+    def conditions(self, spec: MountSpec, role: Role, seen: MountSeen) -> list[Condition]:
+        if role is not Role.ACTIVE:
+            return [Condition(f"{spec.target} is mounted")] if _holds(seen) else []
+        match seen.top:
+            case None:
+                return [Condition(f"{spec.target} is not mounted")]
+            case top if top.device != seen.device:
+                return [Condition(f"{top.source} is mounted at {spec.target} instead of disk {spec.resource}")]
+            case top if top.readonly and not spec.readonly:
+                return [Condition(f"{spec.target} is mounted read-only: did the kernel see an error on it?")]
+        return []
+
+    def says(self, spec: MountSpec, seen: MountSeen) -> str:
+        if seen.top is None:
+            return "not mounted"
+        return f"{seen.top.source} ({seen.top.fstype}{', read-only' if seen.top.readonly else ''})"
+
+    def held(self, spec: MountSpec, seen: MountSeen) -> str:
+        return f"{spec.target} is mounted" if _holds(seen) else ""
+
+    def topics(self, spec: MountSpec) -> frozenset[str]:
+        return frozenset({f"mounts/{spec.domain or ''}"})
+
+
+def _holds(seen: MountSeen) -> bool:
+    """Only the disk itself: what else is mounted there is not the service's."""
+    return any(mounted.device == seen.device for mounted in seen.there)
