@@ -13,8 +13,6 @@ from typing import Any
 from resources.kind import AnyPart, Unknown
 from resources.machine import Machine, MachineError
 
-PATIENCE = 30.0  # seconds: a part that takes longer to read is unknown; a hung daemon must not hold the others
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -58,9 +56,9 @@ async def observe(parts: tuple[AnyPart, ...], machine: Machine) -> Snapshot:
 
 async def _read(part: AnyPart, machine: Machine) -> Any:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(part.kind.patience):
             return await part.kind.observe(part.spec, machine)
     except MachineError as e:
         return Unknown(str(e))
     except TimeoutError:
-        return Unknown(f"no answer within {PATIENCE:.0f} s")
+        return Unknown(f"no answer within {part.kind.patience:.0f} s")

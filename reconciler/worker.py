@@ -140,8 +140,12 @@ class Worker:
         return self._p.resync
 
     def _parts(self, view: View) -> tuple[tuple[AnyPart, ...], frozenset[str]]:
-        """The parts of the spec and, after them by stage, those that were applied and are no longer in it."""
-        parts = take_apart(view.manifest.spec, KINDS)
+        """The parts of the spec and, among them by stage, those that were applied and are no longer in it.
+
+        An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
+        """
+        owns = bool(self._memory.epoch)
+        parts = tuple(part for part in take_apart(view.manifest.spec, KINDS) if not (owns and part.kind.for_target))
         gone = self._p.applied.dropped(self.name, parts)
         both = tuple(sorted((*parts, *gone), key=lambda part: part.stage))
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))

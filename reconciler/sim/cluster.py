@@ -1,0 +1,310 @@
+"""A whole cluster on virtual time: the world, etcd, an agent a host, clients that write, and the rules after every event.
+
+    async def story() -> None:
+        cluster = Cluster(seed=1, manifests=[NFS])
+        await cluster.start()
+        await cluster.until_ready()
+        await cluster.set_primary("nfs", "hostb")
+        await cluster.until_ready()
+
+    simulate(story())
+
+`run` and the `until`s raise Broken as soon as a rule is violated or an agent crashes, with the timeline that led there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from reconciler.loop import Agent, Options
+from reconciler.records import Status
+from reconciler.records import parse as parse_record
+from reconciler.sim.client import Client
+from reconciler.sim.drbd import Handler
+from reconciler.sim.machine import Killed, SimMachine
+from reconciler.sim.rules import Rules, Violation, missing
+from reconciler.sim.store import SimEtcd
+from reconciler.sim.world import Domain, World
+from reconciler.spec import ServiceManifest, parse_service, to_json
+from reconciler.store import Change, Entry, Listing, Store, Txn, outdated_key, service_key, status_key
+from resources.words import disks
+
+RESTARTS = 2.0  # seconds until systemd starts an agent again that has gone
+SETTLES = 180.0  # seconds a service may take to become Ready
+SHOWN = 80  # lines of the timeline
+
+
+class Broken(AssertionError):
+    """A rule was violated, an agent crashed, or what was waited for did not come."""
+
+
+class HostStore:
+    """The Store as one agent has it: gone with the agent, silent while its host is frozen; `tap` hears of each call
+    once it is done and before its caller knows."""
+
+    def __init__(self, store: Store, machine: SimMachine) -> None:
+        self._store, self._machine = store, machine
+
+    async def get(self, key: str) -> Entry | None:
+        await self._machine.alive()
+        found = await self._store.get(key)
+        await self._told("get")
+        return found
+
+    async def list(self, prefix: str) -> Listing:
+        await self._machine.alive()
+        found = await self._store.list(prefix)
+        await self._told("list")
+        return found
+
+    async def commit(self, txn: Txn) -> int | None:
+        await self._machine.alive()
+        revision = await self._store.commit(txn)
+        await self._told("commit")
+        return revision
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
+        await self._machine.alive()
+        async for changes in self._store.watch(prefix, after):
+            await self._machine.alive()
+            yield changes
+
+    async def grant(self, ttl: float) -> int:
+        await self._machine.alive()
+        lease = await self._store.grant(ttl)
+        await self._told("grant")
+        return lease
+
+    async def keep_alive(self, lease: int) -> float:
+        await self._machine.alive()
+        ttl = await self._store.keep_alive(lease)
+        await self._told("keep_alive")
+        return ttl
+
+    async def revoke(self, lease: int) -> None:
+        await self._machine.alive()
+        await self._store.revoke(lease)
+        await self._told("revoke")
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _told(self, call: str) -> None:
+        self._machine.tap(f"etcd {call}")
+        await self._machine.alive()
+
+
+@dataclass
+class Running:
+    """An agent's process."""
+
+    machine: SimMachine
+    task: asyncio.Task[None]
+
+
+class Cluster:
+    """Hosts are those that the manifests name. `tap`: called with (host, effect) after each effect of an agent."""
+
+    def __init__(self, seed: int, manifests: Sequence[ServiceManifest], options: Options | None = None) -> None:
+        self.seed, self.services = seed, {one.metadata.name: one for one in manifests}
+        self.options = options or Options()
+        self.hosts = tuple(sorted({host for one in manifests for host in one.spec.hosts}))
+        self.world = World(self.hosts)
+        self.etcd = SimEtcd(seed)
+        self.desk = self.etcd.client("desk")
+        self.rules = Rules(self.world, manifests, self._marked, self._violated)
+        self.world.watchers.append(self.rules.check)
+        self.etcd.on_commit = self.rules.check
+        self.agents: dict[str, Running] = {}
+        self.clients: dict[str, Client] = {}
+        self.tap: Callable[[str, str], None] = lambda _host, _effect: None
+        self.restarts = True
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._begun = 0
+        for one in manifests:
+            self._install(one)
+
+    def _install(self, service: ServiceManifest) -> None:
+        for disk in disks(service.spec):
+            self.world.add_disk(disk.resource, (service.spec.hosts[0], service.spec.hosts[1]))
+        for host in service.spec.hosts:
+            if domain := service.spec.domain:
+                self.world.hosts[host].domains[domain] = Domain(domain)
+
+    async def start(self, *, clients: bool = True) -> None:
+        """The specs are in etcd, the agents start."""
+        for name in sorted(self.services):
+            await self.apply(self.services[name])
+            if clients:
+                self.clients[name] = Client(self.world, self.services[name])
+                self._keep(asyncio.create_task(self.clients[name].run()))
+        for host in self.hosts:
+            self.start_agent(host)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._clients.add(task)
+
+    # -- agents ------------------------------------------------------------------------------------------------------
+
+    def start_agent(self, host: str) -> None:
+        """As systemd does; one that runs already stays."""
+        if host in self.agents or not self.world.hosts[host].power:
+            return
+        self._begun += 1
+
+        def tap(effect: str) -> None:
+            self.tap(host, effect)
+
+        machine = SimMachine(self.world.hosts[host], f"{self.seed}/{self._begun}", tap)
+        agent = Agent(HostStore(self.etcd.client(host), machine), machine, self.options)
+        self.world.happened(host, "agent started")
+        task = asyncio.create_task(agent.run(), name=f"agent {host}")
+        self.agents[host] = Running(machine, task)
+        task.add_done_callback(lambda task: self._ended(host, machine, task))
+
+    def kill(self, host: str) -> None:
+        """SIGKILL of the agent, at this very moment; systemd starts it again where `restarts`."""
+        running = self.agents.pop(host, None)
+        if running is None:
+            return
+        running.machine.dead = True
+        running.task.cancel()
+        self.world.happened(host, "agent killed")
+        if self.restarts:
+            asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
+
+    def _ended(self, host: str, machine: SimMachine, task: asyncio.Task[None]) -> None:
+        if machine.dead or not self.world.hosts[host].power:
+            if not task.cancelled():
+                task.exception()
+            return
+        why = "was cancelled" if task.cancelled() else repr(task.exception())
+        self._break(f"the agent of {host} crashed: {why}", None if task.cancelled() else task.exception())
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def power(self, host: str, on: bool) -> None:
+        """The agent starts with its host."""
+        if not on and self.world.hosts[host].power:
+            self.world.power_off(host)
+            self._stop_dead(host)
+        elif on and not self.world.hosts[host].power:
+            self.world.power_on(host)
+            asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
+
+    def _stop_dead(self, host: str) -> None:
+        if running := self.agents.pop(host, None):
+            running.machine.dead = True
+            running.task.cancel()
+
+    def link(self, host: str, which: str, up: bool) -> None:
+        """`lan` carries clients and etcd, `replication` DRBD."""
+        self.world.link(host, which, up)
+        if which == "lan":
+            self.etcd.reach(host, up)
+
+    def handle_fencing(self, handler: Handler) -> None:
+        """The fence-peer handler of every disk; without one all I/O of a lonely Primary stays held."""
+        self.world.handle_fencing(handler)
+
+    # -- what an operator does ---------------------------------------------------------------------------------------
+
+    async def apply(self, manifest: ServiceManifest) -> None:
+        """As `hactl apply` does, whatever is there."""
+        self.services[manifest.metadata.name] = manifest
+        self.rules.services = list(self.services.values())
+        await self.put(
+            service_key(manifest.metadata.name), to_json(manifest.model_dump(mode="json", exclude_none=True))
+        )
+
+    async def put(self, key: str, value: str) -> None:
+        await self.desk.commit(Txn({}, {key: (value, 0)}))
+
+    async def change(self, name: str, part: str, **changes: object) -> None:
+        """Change fields of `spec` or `metadata` as they stand in etcd, comparing what was read."""
+        while True:
+            entry = await self.desk.get(service_key(name))
+            if entry is None:
+                raise Broken(f"there is no service {name}")
+            document = json.loads(entry.value)
+            document[part] = {**document[part], **changes}
+            txn = Txn({entry.key: entry.revision}, {entry.key: (to_json(document), 0)})
+            if await self.desk.commit(txn) is not None:
+                self.world.happened("desk", f"{name}: {changes}")
+                return
+
+    async def set_primary(self, name: str, host: str) -> None:
+        """hactl set NAME primary=HOST, without its checks."""
+        await self.change(name, "spec", primary=host)
+
+    async def status(self, name: str, host: str) -> Status | None:
+        entry = await self.desk.get(status_key(name, host))
+        return parse_record(Status, entry.value) if entry else None
+
+    async def spec(self, name: str) -> ServiceManifest:
+        """As it stands in etcd."""
+        entry = await self.desk.get(service_key(name))
+        if entry is None:
+            raise Broken(f"there is no service {name}")
+        return parse_service(entry.value)
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def run(self, seconds: float) -> None:
+        """Let it go on. Raises Broken."""
+        await asyncio.wait([self._broken], timeout=seconds)
+        if self._broken.done():
+            self._broken.result()
+
+    async def until(self, condition: Callable[[], bool], within: float = SETTLES, what: str = "it") -> None:
+        """Raises Broken when it does not come about."""
+        end = asyncio.get_running_loop().time() + within
+        while not condition():
+            if asyncio.get_running_loop().time() > end:
+                raise Broken(f"{what} did not come about within {within:.0f} s\n{self.timeline()}")
+            await self.run(0.25)
+
+    async def until_ready(self, *names: str, within: float = SETTLES) -> None:
+        """Rule 4: Ready on its primary, as its agent says and as the world is."""
+        end = asyncio.get_running_loop().time() + within
+        for name in names or sorted(self.services):
+            while problem := await self.not_ready(name):
+                if asyncio.get_running_loop().time() > end:
+                    raise Broken(f"{name} is not Ready after {within:.0f} s: {problem}\n{self.timeline()}")
+                await self.run(0.25)
+
+    async def not_ready(self, name: str) -> str:
+        """Why it is not Ready on its primary, or ""."""
+        manifest = await self.spec(name)
+        host = manifest.spec.wanted
+        if absent := missing(self.world, manifest, host):
+            return absent[0]
+        status = await self.status(name, host)
+        if status is None or (status.role, status.state) != ("active", "Ready"):
+            return f"its status on {host} is {status.state + ' ' + status.reason if status else 'not there'}"
+        return ""
+
+    def timeline(self) -> str:
+        """The last events, one a line."""
+        return "\n".join(f"{at:9.3f} {host:6} {text}" for at, host, text in self.world.log[-SHOWN:])
+
+    # -- breaking ----------------------------------------------------------------------------------------------------
+
+    def _marked(self, disk: str, host: str) -> bool:
+        return self.etcd.value(outdated_key(disk, host)) is not None
+
+    def _violated(self, violation: Violation) -> None:
+        self._break(str(violation), None)
+
+    def _break(self, text: str, cause: BaseException | None) -> None:
+        if not self._broken.done():
+            error = Broken(f"{text}\n{self.timeline()}")
+            error.__cause__ = cause
+            self._broken.set_exception(error)
+
+
+__all__ = ["Broken", "Cluster", "Killed"]

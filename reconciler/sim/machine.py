@@ -1,0 +1,299 @@
+"""The simulated Machine: what an agent may touch of one host of the World, with realistic durations and faults.
+
+An agent that is killed leaves its SimMachine `dead`: nothing more is done through it. What others had taken on by then
+(systemd a job, libvirtd a start) goes on; what was a child of the agent (drbdadm) ends with it.
+
+Faults (`Host.faults`): what an operation's name begins with -> "fail" or "hang". Names are what would be typed:
+`drbdadm primary nfs-home`, `systemctl start nfs-server.service`, `mount /export/home`, `add-address 192.0.2.10/24`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from reconciler.sim import programs
+from reconciler.sim.world import Domain, Host, Place
+from resources.machine import (
+    Address,
+    Busy,
+    Container,
+    Finished,
+    MachineError,
+    Mounted,
+    Process,
+    TimedOut,
+    Unavailable,
+)
+
+T = TypeVar("T")
+
+EPOCH = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
+CONTAINER_STARTS, CONTAINER_STOPS = 2.5, 1.5  # seconds
+
+
+class Killed(BaseException):
+    """The agent's process is no more: what it still tries does not happen."""
+
+
+class SimMachine:
+    """One agent's hands on its host. `tap` hears of each effect, by name, once it is done and before its doer knows."""
+
+    def __init__(self, host: Host, seed: str, tap: Callable[[str], None]) -> None:
+        self.sim, self.dead, self.told = host, False, [""]
+        self._chance = random.Random(f"{seed}/{host.name}/{host.boots}")
+        self._tap = tap
+        self._boot_id = host.boot_id
+
+    @property
+    def host(self) -> str:
+        return self.sim.name
+
+    @property
+    def boot_id(self) -> str:
+        return self._boot_id
+
+    # -- time and chance -----------------------------------------------------------------------------------------
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() - self.sim.booted + 5.0
+
+    def utc(self) -> datetime:
+        return EPOCH + timedelta(seconds=asyncio.get_running_loop().time() + self.sim.clock_error)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.alive()
+
+    def random(self) -> float:
+        return self._chance.random()
+
+    # -- doing -----------------------------------------------------------------------------------------------------
+
+    async def alive(self) -> None:
+        """A frozen host's processes do nothing until it is thawed, a dead one's nothing any more."""
+        while not self.sim.thawed.is_set() and not self.dead:
+            await self.sim.thawed.wait()
+        self._living()
+
+    def _living(self) -> None:
+        if self.dead or not self.sim.power or self.sim.boot_id != self._boot_id:
+            raise Killed
+
+    async def takes(self, seconds: float) -> None:
+        """Between half and one and a half times as long, by the seed."""
+        await asyncio.sleep(seconds * (0.5 + self._chance.random()))
+        await self.alive()
+
+    async def meets(self, operation: str) -> None:
+        """The fault that is set for it, if any. Raises MachineError."""
+        for prefix, fault in sorted(self.sim.faults.items()):
+            if operation.startswith(prefix):
+                if fault == "hang":
+                    await asyncio.get_running_loop().create_future()
+                raise MachineError(f"{operation}: it was made to fail")
+
+    async def does(self, operation: str, seconds: float, effect: Callable[[], T]) -> T:
+        """An effect, half-way through the time it takes. Raises MachineError."""
+        await self.alive()
+        await self.meets(operation)
+        await self.takes(seconds / 2)
+        done = effect()
+        self.tap(operation)
+        await self.takes(seconds / 2)
+        return done
+
+    def tap(self, operation: str) -> None:
+        """An effect is there. Raises Killed where the agent does not live to know."""
+        self._tap(operation)
+        self._living()
+
+    # -- programs and files --------------------------------------------------------------------------------------
+
+    async def run(self, *argv: str, timeout: float, domain: str | None = None, stdin: str = "") -> Finished:
+        await self.alive()
+        place = self.inside(domain)
+        try:
+            async with asyncio.timeout(timeout):
+                return await programs.run(self, place, argv)
+        except TimeoutError:
+            raise TimedOut(f"{argv[0]} took longer than {timeout:.0f} s and was ended") from None
+
+    def inside(self, domain: str | None) -> Place:
+        """Raises Unavailable."""
+        if domain is None:
+            return self.sim.base
+        place = self._domain(domain).place
+        if place is None:
+            raise Unavailable(f"container {domain} does not run")
+        return place
+
+    def _domain(self, domain: str) -> Domain:
+        if not self.sim.libvirtd:
+            raise Unavailable("libvirtd does not answer (systemctl status libvirtd)")
+        found = self.sim.domains.get(domain)
+        if found is None:
+            raise Unavailable(f"there is no domain {domain}")
+        return found
+
+    def read(self, path: str) -> str | None:
+        self._living()
+        return self.sim.files.get(path)
+
+    def write(self, path: str, text: str) -> None:
+        self._living()
+        self.sim.files[path] = text
+        self.tap(f"write {path}")
+
+    def remove(self, path: str) -> None:
+        self._living()
+        if self.sim.files.pop(path, None) is not None:
+            self.tap(f"remove {path}")
+
+    # -- containers ------------------------------------------------------------------------------------------------
+
+    async def container(self, domain: str) -> Container:
+        await self.takes(0.005)
+        if domain not in self.sim.domains and self.sim.libvirtd:
+            return Container(defined=False, running=False)
+        found = self._domain(domain)
+        if found.place is None:
+            return Container(defined=True, running=False)
+        return Container(True, True, 1000 + found.starts, f"{self.boot_id}-{found.starts}")
+
+    async def start_container(self, domain: str, timeout: float) -> None:
+        found = self._domain(domain)
+        if found.place is None:
+            await self.does(f"start-container {domain}", 0.4, lambda: self.sim.start_domain(domain))
+            await self.takes(CONTAINER_STARTS)
+
+    async def stop_container(self, domain: str, grace: float) -> None:
+        place = self._domain(domain).place
+        if place is not None:
+            await self.does(f"stop-container {domain}", CONTAINER_STOPS, lambda: self.sim.stop_domain(domain))
+
+    # -- mounts ----------------------------------------------------------------------------------------------------
+
+    async def mounts(self, domain: str | None) -> tuple[Mounted, ...]:
+        await self.takes(0.002)
+        place = self._place_or_none(domain)
+        return tuple(place.mounts) if place else ()
+
+    def _place_or_none(self, domain: str | None) -> Place | None:
+        return self._domain(domain).place if domain is not None else self.sim.base
+
+    async def mount(
+        self, device: str, target: str, *, fstype: str, options: tuple[str, ...], domain: str | None, timeout: float
+    ) -> None:
+        place = self.inside(domain)
+        number = await self.device_number(device)
+
+        def effect() -> None:
+            copy = programs.copy_of(self.sim, device)
+            if copy is None or copy.role != "Primary":
+                raise MachineError(f"mount {device}: wrong medium type (is it Primary?)")
+            if place.gone:
+                raise Unavailable(f"container {domain} does not run any more")
+            self.sim.mount(place, Mounted(target, str(number), fstype, device, "ro" in options))
+
+        await self.does(f"mount {target}", 0.08, effect)
+
+    async def unmount(self, target: str, *, domain: str | None, timeout: float) -> None:
+        place = self._place_or_none(domain)
+        if place is None:
+            return
+
+        def effect() -> None:
+            if place.holders.get(target):
+                raise Busy(f"{target} is in use")
+            self.sim.unmount(place, target)
+
+        await self.does(f"unmount {target}", 0.05, effect)
+
+    async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
+        await self.takes(0.05)
+        place = self._place_or_none(domain)
+        return tuple(place.holders.get(target, ())) if place else ()
+
+    async def device_number(self, device: str) -> str | None:
+        await self.alive()
+        copy = programs.copy_of(self.sim, device)
+        return f"{programs.MAJOR}:{device.removeprefix(programs.DEVICE)}" if copy is not None else None
+
+    def kill(self, pid: int) -> None:
+        self._living()
+        for place in self.sim.places():
+            for target, processes in sorted(place.holders.items()):
+                place.holders[target] = [one for one in processes if one.pid != pid]
+
+    # -- addresses -------------------------------------------------------------------------------------------------
+
+    async def addresses(self, domain: str | None) -> tuple[Address, ...]:
+        await self.takes(0.005)
+        place = self._place_or_none(domain)
+        return tuple(place.addresses) if place else ()
+
+    async def add_address(self, domain: str | None, interface: str, address: str) -> None:
+        place = self.inside(domain)
+        new = Address(interface, address, frozenset({"permanent"}))
+
+        def effect() -> None:
+            if place.gone:
+                raise Unavailable(f"container {domain} does not run any more")
+            if new not in place.addresses:
+                self.sim.add_address(place, new)
+
+        await self.does(f"add-address {address}", 1.5 if ":" in address else 0.01, effect)
+
+    async def remove_address(self, domain: str | None, interface: str, address: str) -> None:
+        place = self._place_or_none(domain)
+        if place is not None:
+            there = place
+            await self.does(
+                f"remove-address {address}", 0.01, lambda: self.sim.remove_address(there, interface, address)
+            )
+
+    async def announce(self, domain: str | None, interface: str, address: str) -> None:
+        await self.takes(0.01)
+
+    # -- looking at the network ------------------------------------------------------------------------------------
+
+    async def ping(self, address: str, timeout: float) -> bool:
+        await self.takes(0.002)
+        answers = address in self.sim.world.neighbours or bool(self.sim.world.reach(address))
+        if answers and self.sim.links["lan"]:
+            return True
+        await self.sleep(timeout)
+        return False
+
+    async def tcp(self, address: str, port: int, timeout: float, domain: str | None = None) -> bool:
+        """In a container: it accepts while all of the units that were ever started there are active."""
+        await self.takes(0.002)
+        if domain is None:
+            return address in self.sim.world.neighbours and self.sim.links["lan"]
+        await self.meets(f"tcp {port}")
+        place = self._place_or_none(domain)
+        return place is not None and all(unit.active == "active" for unit in place.units.values())
+
+    async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
+        return 200 if await self.tcp("", 80, timeout, domain) else 0
+
+    # -- being told ------------------------------------------------------------------------------------------------
+
+    async def changes(self) -> AsyncIterator[str]:
+        topics: asyncio.Queue[str] = asyncio.Queue()
+        self.sim.listeners.append(topics.put_nowait)
+        try:
+            while True:
+                topic = await topics.get()
+                await self.takes(0.005)
+                yield topic
+        finally:
+            if topics.put_nowait in self.sim.listeners:
+                self.sim.listeners.remove(topics.put_nowait)
+
+    def notify(self, state: str) -> None:
+        self.told.append(state)

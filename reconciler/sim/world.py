@@ -1,0 +1,235 @@
+"""The simulated world: hosts with power and links, their containers, mounts, addresses, units; DRBD between them.
+
+Nothing here knows of agents or of etcd. Every change ends in `World.happened`, which keeps the log, tells who listens
+on that host, and calls `watchers`: the rules look at the whole world after each event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+from reconciler.sim.drbd import Handler, Resource
+from resources.machine import Address, Mounted, Process
+
+LINKS = ("lan", "replication")
+
+
+@dataclass
+class Unit:
+    """A systemd unit, as `systemctl show` has it."""
+
+    active: str = "inactive"
+    sub: str = "dead"
+    load: str = "loaded"
+    result: str = "success"
+
+
+@dataclass
+class Place:
+    """Namespaces with an init: a running container, or a host itself (`domain` None). Gone with its init."""
+
+    domain: str | None
+    mounts: list[Mounted] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
+    units: dict[str, Unit] = field(default_factory=dict)
+    holders: dict[str, list[Process]] = field(default_factory=dict)  # target -> who uses it
+    gone: bool = False
+
+    def unit(self, name: str) -> Unit:
+        return self.units.setdefault(name, Unit())
+
+    def has(self, ip: str) -> bool:
+        return any(str(ip_interface(one.address).ip) == ip for one in self.addresses)
+
+
+@dataclass
+class Domain:
+    """A libvirt-LXC domain defined on a host; `place` while it runs."""
+
+    name: str
+    place: Place | None = None
+    starts: int = 0
+
+
+class Host:
+    """A machine. `faults`: what an operation's name begins with -> "fail" or "hang", see `sim.machine`."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name, self.world = name, world
+        self.power, self.boots, self.booted = True, 1, 0.0
+        self.thawed = asyncio.Event()
+        self.thawed.set()
+        self.links = dict.fromkeys(LINKS, True)
+        self.libvirtd = True
+        self.clock_error = 0.0  # seconds that the wall clock is wrong by
+        self.files: dict[str, str] = {}
+        self.domains: dict[str, Domain] = {}
+        self.base = Place(None)
+        self.faults: dict[str, str] = {}
+        self.missing_units: set[str] = set()
+        self.listeners: list[Callable[[str], None]] = []
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.name}-{self.boots}"
+
+    @property
+    def runs(self) -> bool:
+        """Powered and not frozen."""
+        return self.power and self.thawed.is_set()
+
+    def place(self, domain: str | None) -> Place | None:
+        if domain is None:
+            return self.base
+        found = self.domains.get(domain)
+        return found.place if found else None
+
+    def places(self) -> list[Place]:
+        """The host's own and those of its running containers."""
+        inside = [domain.place for _, domain in sorted(self.domains.items()) if domain.place is not None]
+        return [self.base, *inside] if self.power else []
+
+    def happened(self, text: str, topic: str = "") -> None:
+        self.world.happened(self.name, text)
+        if topic:
+            for listener in list(self.listeners):
+                listener(topic)
+
+    # -- what its kernel, systemd and libvirtd do ----------------------------------------------------------------
+
+    def start_domain(self, name: str) -> None:
+        domain = self.domains[name]
+        if domain.place is None:
+            domain.starts += 1
+            domain.place = Place(name)
+            self.happened(f"container {name} started", f"domain/{name}")
+
+    def stop_domain(self, name: str) -> None:
+        domain = self.domains[name]
+        if domain.place is not None:
+            domain.place.gone = True
+            domain.place = None
+            self.happened(f"container {name} stopped", f"domain/{name}")
+
+    def mount(self, place: Place, mounted: Mounted) -> None:
+        place.mounts.append(mounted)
+        self.happened(f"{mounted.target} mounted", f"mounts/{place.domain or ''}")
+
+    def unmount(self, place: Place, target: str) -> None:
+        there = [one for one in place.mounts if one.target == target]
+        if there:
+            place.mounts.remove(there[-1])
+            self.happened(f"{target} unmounted", f"mounts/{place.domain or ''}")
+
+    def add_address(self, place: Place, address: Address) -> None:
+        place.addresses.append(address)
+        self.happened(f"{address.address} added", f"network/{place.domain or ''}")
+
+    def remove_address(self, place: Place, interface: str, address: str) -> None:
+        kept = [one for one in place.addresses if (one.interface, one.address) != (interface, address)]
+        if len(kept) < len(place.addresses):
+            place.addresses[:] = kept
+            self.happened(f"{address} removed", f"network/{place.domain or ''}")
+
+    def set_unit(self, place: Place, name: str, active: str, sub: str, result: str = "success") -> None:
+        if place.gone or not self.power:
+            return  # its systemd is no more
+        unit = place.unit(name)
+        if (unit.active, unit.sub) != (active, sub):
+            unit.active, unit.sub, unit.result = active, sub, result
+            self.happened(f"{name} {active}", f"units/{place.domain or ''}")
+
+    def uses(self, device: str) -> bool:
+        """Is a block device mounted anywhere on this host?"""
+        return any(one.device == device for place in self.places() for one in place.mounts)
+
+
+class World:
+    """All of it. `watchers` are called after each event; `log`: (seconds, host, text)."""
+
+    def __init__(self, hosts: tuple[str, ...]) -> None:
+        self.hosts = {name: Host(name, self) for name in hosts}
+        self.disks: dict[str, Resource] = {}
+        self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
+        self.watchers: list[Callable[[], None]] = []
+        self.log: list[tuple[float, str, str]] = []
+
+    def happened(self, host: str, text: str) -> None:
+        self.log.append((asyncio.get_running_loop().time(), host, text))
+        for watcher in self.watchers:
+            watcher()
+
+    def add_disk(self, name: str, hosts: tuple[str, str]) -> None:
+        def can_talk() -> bool:
+            return all(self.hosts[host].runs and self.hosts[host].links["replication"] for host in hosts)
+
+        def said(host: str, resource: str, text: str) -> None:
+            self.hosts[host].happened(f"disk {resource} {text}", f"disk/{resource}")
+
+        self.disks[name] = Resource(name, len(self.disks) + 1, hosts, can_talk, said)
+
+    def disks_of(self, host: str) -> list[Resource]:
+        return [disk for _, disk in sorted(self.disks.items()) if host in disk.copies]
+
+    def handle_fencing(self, handler: Handler) -> None:
+        """What DRBD calls while it holds I/O."""
+        for disk in self.disks.values():
+            disk.handler = handler
+
+    # -- faults ----------------------------------------------------------------------------------------------------
+
+    def power_off(self, name: str) -> None:
+        """At once and without a word."""
+        host = self.hosts[name]
+        host.power = False
+        host.listeners.clear()
+        for place in [host.base, *(domain.place for domain in host.domains.values() if domain.place)]:
+            place.gone = True
+        for domain in host.domains.values():
+            domain.place = None
+        host.base = Place(None)
+        host.files = {path: text for path, text in host.files.items() if not path.startswith("/run/")}
+        for disk in self.disks_of(name):
+            disk.power_off(name)
+        self.happened(name, "power off")
+
+    def power_on(self, name: str) -> None:
+        """Another incarnation; DRBD is up, nothing else."""
+        host = self.hosts[name]
+        host.power, host.boots, host.booted = True, host.boots + 1, asyncio.get_running_loop().time()
+        host.thawed.set()
+        for disk in self.disks_of(name):
+            disk.power_on(name)
+        self.happened(name, f"power on, {host.boot_id}")
+
+    def freeze(self, name: str, frozen: bool) -> None:
+        """All of its processes and its kernel stand still; clocks go on."""
+        host = self.hosts[name]
+        if frozen:
+            host.thawed.clear()
+        else:
+            host.thawed.set()
+        self._look(name)
+        self.happened(name, "frozen" if frozen else "thawed")
+
+    def link(self, name: str, which: str, up: bool) -> None:
+        self.hosts[name].links[which] = up
+        self._look(name)
+        self.happened(name, f"{which} link {'up' if up else 'down'}")
+
+    def _look(self, name: str) -> None:
+        for disk in self.disks_of(name):
+            disk.look()
+
+    # -- the network -------------------------------------------------------------------------------------------------
+
+    def holders_of(self, ip: str) -> list[tuple[Host, Place]]:
+        """Who has this address, wherever it may be seen from."""
+        return [(host, place) for host in self.hosts.values() for place in host.places() if place.has(ip)]
+
+    def reach(self, ip: str) -> list[tuple[Host, Place]]:
+        """Who answers for this address on the LAN."""
+        return [(host, place) for host, place in self.holders_of(ip) if host.runs and host.links["lan"]]
