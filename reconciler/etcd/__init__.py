@@ -1,4 +1,6 @@
-"""The real Store: etcd 3.4, 3.5 or 3.6, through aetcd's generated stubs on our own channels. Only `reconciler.cli` imports it.
+"""The real Store: etcd 3.4, 3.5 or 3.6, through aetcd's generated stubs on our own channels.
+
+Only `reconciler.cli` imports it.
 
     members.py   one channel an endpoint; attempts, deadlines, rotation, users        every call goes through here
     refusals.py  what an error of etcd means: try another member, or say a sentence

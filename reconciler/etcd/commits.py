@@ -1,4 +1,4 @@
-"""Transactions that are applied at most once, whatever replies are lost, and whose outcome is known if etcd can be asked.
+"""Transactions that are applied at most once, whatever replies are lost; the outcome is known if etcd can be asked.
 
 Each of ours also compares and writes one key of this process, the mark. So the same request can be sent again: a second
 copy finds the mark changed and tells what the first one did, and a copy that comes late, from a member that had been

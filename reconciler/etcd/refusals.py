@@ -10,7 +10,8 @@ from grpc.aio import AioRpcError
 
 from reconciler.store import Compacted, Denied, LeaseLost, StoreError
 
-# UNKNOWN and INTERNAL are what a connection gives that breaks in the middle of an answer, CANCELLED a member that shuts down.
+# UNKNOWN and INTERNAL are what a connection gives that breaks in the middle of an answer,
+# CANCELLED a member that shuts down.
 _PASSING = frozenset(
     {
         StatusCode.UNAVAILABLE,
@@ -32,6 +33,20 @@ class LeaseExists(StoreError):
     """There is a lease by this id."""
 
 
+_REFUSALS: tuple[tuple[str, type[StoreError], str], ...] = (
+    (
+        "permission denied",
+        Denied,
+        "etcd denies this user the key; grant its role readwrite on the prefixes /hactl/ and /hactl-tokens/",
+    ),
+    ("authentication failed", Denied, "etcd does not know this user with this password; check both"),
+    ("lease not found", LeaseLost, "the lease expired or was revoked"),
+    ("lease already exists", LeaseExists, "there is a lease by this id"),
+    ("has been compacted", Compacted, "the revision asked for is compacted away"),
+    ("space exceeded", StoreError, "etcd's database is full; compact and defragment it, then: etcdctl alarm disarm"),
+)
+
+
 def is_passing(error: AioRpcError) -> bool:
     """May another attempt, at another member, succeed? The request may also have been done."""
     return error.code() in _PASSING or "too many requests" in text_of(error)
@@ -49,20 +64,9 @@ def text_of(error: AioRpcError) -> str:
 
 def refusal(text: str) -> StoreError:
     """The error to raise for what etcd said and will say again."""
-    if "permission denied" in text:
-        return Denied(
-            "etcd denies this user the key; grant its role readwrite on the prefixes /hactl/ and /hactl-tokens/"
-        )
-    if "authentication failed" in text:
-        return Denied("etcd does not know this user with this password; check both")
     if is_stale(text):
         return Denied(f"etcd asks for a user and did not take ours ({text}); check user and password")
-    if "lease not found" in text:
-        return LeaseLost("the lease expired or was revoked")
-    if "lease already exists" in text:
-        return LeaseExists(text)
-    if "has been compacted" in text:
-        return Compacted("the revision asked for is compacted away")
-    if "space exceeded" in text:
-        return StoreError("etcd's database is full; compact and defragment it, then: etcdctl alarm disarm")
+    for words, error, sentence in _REFUSALS:
+        if words in text:
+            return error(sentence)
     return StoreError(f"etcd refuses the request: {text}")

@@ -1,13 +1,11 @@
-"""A whole cluster on virtual time: the world, etcd, an agent a host, clients that write, and the rules after every event.
+"""A whole cluster on virtual time: the world, etcd, an agent a host, clients that write, the rules after every event.
 
-    async def story() -> None:
-        cluster = Cluster(seed=1, manifests=[NFS])
-        await cluster.start()
+    async def story(cluster: Cluster) -> None:
         await cluster.until_ready()
         await cluster.set_primary("nfs", "hostb")
         await cluster.until_ready()
 
-    simulate(story())
+    play(story, [NFS], seed=1)
 
 `run` and the `until`s raise Broken as soon as a rule is violated or an agent crashes, with the timeline that led there.
 """
@@ -16,21 +14,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from reconciler.loop import Agent, Options
 from reconciler.records import Status
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
+from reconciler.sim.clock import simulate
 from reconciler.sim.drbd import Handler
-from reconciler.sim.machine import Killed, SimMachine
+from reconciler.sim.hoststore import HostStore
+from reconciler.sim.machine import SimMachine
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
 from reconciler.spec import ServiceManifest, parse_service, to_json
-from reconciler.store import Change, Entry, Listing, Store, Txn, outdated_key, service_key, status_key
+from reconciler.store import Txn, outdated_key, service_key, status_key
 from resources.words import disks
+
+T = TypeVar("T")
 
 RESTARTS = 2.0  # seconds until systemd starts an agent again that has gone
 SETTLES = 180.0  # seconds a service may take to become Ready
@@ -39,62 +42,6 @@ SHOWN = 80  # lines of the timeline
 
 class Broken(AssertionError):
     """A rule was violated, an agent crashed, or what was waited for did not come."""
-
-
-class HostStore:
-    """The Store as one agent has it: gone with the agent, silent while its host is frozen; `tap` hears of each call
-    once it is done and before its caller knows."""
-
-    def __init__(self, store: Store, machine: SimMachine) -> None:
-        self._store, self._machine = store, machine
-
-    async def get(self, key: str) -> Entry | None:
-        await self._machine.alive()
-        found = await self._store.get(key)
-        await self._told("get")
-        return found
-
-    async def list(self, prefix: str) -> Listing:
-        await self._machine.alive()
-        found = await self._store.list(prefix)
-        await self._told("list")
-        return found
-
-    async def commit(self, txn: Txn) -> int | None:
-        await self._machine.alive()
-        revision = await self._store.commit(txn)
-        await self._told("commit")
-        return revision
-
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
-        await self._machine.alive()
-        async for changes in self._store.watch(prefix, after):
-            await self._machine.alive()
-            yield changes
-
-    async def grant(self, ttl: float) -> int:
-        await self._machine.alive()
-        lease = await self._store.grant(ttl)
-        await self._told("grant")
-        return lease
-
-    async def keep_alive(self, lease: int) -> float:
-        await self._machine.alive()
-        ttl = await self._store.keep_alive(lease)
-        await self._told("keep_alive")
-        return ttl
-
-    async def revoke(self, lease: int) -> None:
-        await self._machine.alive()
-        await self._store.revoke(lease)
-        await self._told("revoke")
-
-    async def close(self) -> None:
-        await self._store.close()
-
-    async def _told(self, call: str) -> None:
-        self._machine.tap(f"etcd {call}")
-        await self._machine.alive()
 
 
 @dataclass
@@ -113,7 +60,7 @@ class Cluster:
         self.options = options or Options()
         self.hosts = tuple(sorted({host for one in manifests for host in one.spec.hosts}))
         self.world = World(self.hosts)
-        self.etcd = SimEtcd(seed)
+        self.etcd = SimEtcd(seed, (*self.hosts, "witness"))
         self.desk = self.etcd.client("desk")
         self.rules = Rules(self.world, manifests, self._marked, self._violated)
         self.world.watchers.append(self.rules.check)
@@ -122,6 +69,7 @@ class Cluster:
         self.clients: dict[str, Client] = {}
         self.tap: Callable[[str, str], None] = lambda _host, _effect: None
         self.restarts = True
+        self.over = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clients: set[asyncio.Task[None]] = set()
         self._begun = 0
@@ -178,7 +126,7 @@ class Cluster:
             asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
 
     def _ended(self, host: str, machine: SimMachine, task: asyncio.Task[None]) -> None:
-        if machine.dead or not self.world.hosts[host].power:
+        if self.over or machine.dead or not self.world.hosts[host].power:
             if not task.cancelled():
                 task.exception()
             return
@@ -191,15 +139,22 @@ class Cluster:
         """The agent starts with its host."""
         if not on and self.world.hosts[host].power:
             self.world.power_off(host)
+            self.etcd.member(host, "killed")
             self._stop_dead(host)
         elif on and not self.world.hosts[host].power:
             self.world.power_on(host)
+            self.etcd.member(host, "up")
             asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
 
     def _stop_dead(self, host: str) -> None:
         if running := self.agents.pop(host, None):
             running.machine.dead = True
             running.task.cancel()
+
+    def freeze(self, host: str, frozen: bool = True) -> None:
+        """All of it, its member of etcd too; clocks go on."""
+        self.world.freeze(host, frozen)
+        self.etcd.member(host, "stopped" if frozen else "up")
 
     def link(self, host: str, which: str, up: bool) -> None:
         """`lan` carries clients and etcd, `replication` DRBD."""
@@ -307,4 +262,18 @@ class Cluster:
             self._broken.set_exception(error)
 
 
-__all__ = ["Broken", "Cluster", "Killed"]
+def play(
+    story: Callable[[Cluster], Awaitable[T]], manifests: Sequence[ServiceManifest], seed: int = 1, *, start: bool = True
+) -> T:
+    """Tell a story of a cluster that has just been started. Raises Broken, also for what broke at its very end."""
+
+    async def told() -> T:
+        cluster = Cluster(seed, manifests)
+        if start:
+            await cluster.start()
+        result = await story(cluster)
+        await cluster.run(0)
+        cluster.over = True
+        return result
+
+    return simulate(told())
