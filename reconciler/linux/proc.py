@@ -1,0 +1,104 @@
+"""/proc: which process is which, mount tables, who holds a filesystem (proc(5))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from resources.machine import Mounted, Process
+
+PROC = Path("/proc")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def read(path: Path) -> str:
+    """ "" for a process that is gone meanwhile."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name, which may contain anything; [] when it is gone."""
+    return read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+
+
+def started(pid: int) -> str:
+    """When it began, in clock ticks: with the PID, this process and no other. "" when it is gone or a zombie."""
+    fields = stat_fields(pid)
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+
+
+def children(pid: int) -> list[int]:
+    """Its children, oldest first."""
+    return [int(word) for word in read(PROC / str(pid) / "task" / str(pid) / "children").split()]
+
+
+def command(pid: int) -> str:
+    """The name of its program, 15 characters at most."""
+    return read(PROC / str(pid) / "comm").strip()
+
+
+def parse_mounts(text: str) -> tuple[Mounted, ...]:
+    """mountinfo -> the mounts, in the kernel's order. Lines that are none are passed over."""
+    found = []
+    for line in text.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields, kinds = left.split(" "), right.split(" ")
+        if not separator or len(fields) < 6 or len(kinds) < 3:
+            continue
+        readonly = "ro" in fields[5].split(",") or "ro" in kinds[2].split(",")
+        found.append(Mounted(_plain(fields[4]), fields[2], kinds[0], _plain(kinds[1]), readonly))
+    return tuple(found)
+
+
+def _plain(text: str) -> str:
+    """Spaces and the like are written in octal."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def mounts(pid: int | str) -> tuple[Mounted, ...]:
+    """The mount table that the process sees."""
+    return parse_mounts(read(PROC / str(pid) / "mountinfo"))
+
+
+def holders(device: str) -> tuple[Process, ...]:
+    """Processes with a file, directory, root or map on the filesystem by that device number (major:minor)."""
+    major, _, minor = device.partition(":")
+    number = os.makedev(int(major), int(minor))
+    found = []
+    for pid in sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal()):
+        if pid != os.getpid() and _uses(PROC / str(pid), number):
+            found.append(process(pid))
+    return tuple(found)
+
+
+def process(pid: int) -> Process:
+    """As the operator is shown it."""
+    state = (stat_fields(pid) or ["X"])[0]
+    waits = read(PROC / str(pid) / "wchan") if state == "D" else ""
+    return Process(pid, command(pid) or "?", state, waits)
+
+
+def _uses(entry: Path, device: int) -> bool:
+    if any(_device(link) == device for link in _links(entry)):
+        return True
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}"
+    return any(line.split(" ", 5)[3] == wanted for line in read(entry / "maps").splitlines() if line.count(" ") > 4)
+
+
+def _links(entry: Path) -> Iterator[Path]:
+    yield from (entry / name for name in ("cwd", "root", "exe"))
+    with contextlib.suppress(OSError):
+        yield from sorted((entry / "fd").iterdir())
+
+
+def _device(link: Path) -> int | None:
+    try:
+        return link.stat().st_dev
+    except OSError:
+        return None
