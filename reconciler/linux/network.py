@@ -100,11 +100,12 @@ async def _index(route: Any, interface: str) -> int:
 
 
 async def add_address(namespace: str, interface: str, address: str) -> None:
-    """See `Machine.add_address`."""
+    """See `Machine.add_address`. The link is set up: libvirt leaves it down in a container that does not care."""
     wanted = ip_interface(address)
     async with netlink(namespace) as route:
         index = await _index(route, interface)
         try:
+            await route.link("set", index=index, state="up")
             await route.addr("add", index=index, address=str(wanted.ip), prefixlen=wanted.network.prefixlen)
         except NetlinkError as e:
             if e.code != errno.EEXIST:

@@ -15,6 +15,7 @@ from reconciler.linux import processes, syscalls
 from resources.machine import Finished, TimedOut, Unavailable
 
 SOCKET = "run/dbus/system_bus_socket"
+LINGERS = 0.5  # seconds
 
 
 def answers(init: int) -> bool:
@@ -36,10 +37,11 @@ async def run(init: int, argv: Sequence[str], timeout: float, stdin: str) -> Fin
     """As a transient service of the container's systemd, ended with all its children when it takes too long."""
     unit = f"hactl-{secrets.token_hex(6)}.service"
     options = ("--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}", "--property=TimeoutStopSec=1")
-    limited = ("systemd-run", *options, f"--property=RuntimeMaxSec={timeout:g}", "--", *argv)
+    # Should nobody be left to end it, its systemd does.
+    limited = ("systemd-run", *options, f"--property=RuntimeMaxSec={timeout + LINGERS:g}", "--", *argv)
     with _bus(init) as (environment, fd):
         try:
-            done = await processes.run(limited, timeout=timeout + 1, stdin=stdin, environment=environment, fds=(fd,))
+            done = await processes.run(limited, timeout=timeout, stdin=stdin, environment=environment, fds=(fd,))
         except TimedOut as e:
             raise TimedOut(f"{argv[0]}: no end within {timeout:.0f} s") from e
     if done.status == 203 or "No such file or directory" in done.err:
