@@ -1,0 +1,16 @@
+"""hactl, the command line. The only place that wires the real store and the real machine to the loop.
+
+    main.py       the commands' list; the one place where an error becomes a sentence and an exit code
+    errors.py     Refused and the exit codes (docs/exit-codes.md)
+    config.py     /etc/hactl/hactl.toml
+    desk.py       the store, and who changes things from where; every write is one transaction with its audit record
+    scene.py      all that etcd says now, kept up to date by a watch
+    health.py     pure: what a service is like as a whole, from what its hosts say
+    screen.py     pure: tables, ages, colours
+    manifests.py  pure: YAML -> manifests, with errors that name file, line and field
+    merge.py      pure: three-way merge, differences in words
+    watching.py   a move, shown live
+    apply, get, set_, status, plan, history, delete, dead, agent   one module a group of commands
+
+What only some commands need (etcd, libvirt, watchfiles) is imported by the function that needs it: starting is fast.
+"""

@@ -1,0 +1,152 @@
+"""hactl agent: the service on each host. Wires the real store and the real machine to the loop, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from loguru import logger
+
+from reconciler.cli import config as configuration
+from reconciler.cli.config import Config
+from reconciler.cli.desk import connect
+from reconciler.cli.errors import Code, Refused
+from resources.machine import MachineError
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+LOCK = Path("/run/hactl/agent.lock")
+PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
+
+
+def command(
+    log_json: Annotated[bool, typer.Option("--log-json", help="one JSON object a line, on a terminal too")] = False,
+) -> None:
+    """Keep this host as etcd says. Run by systemd, as root.
+
+    Ending it leaves the services running. Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync.
+
+    \b
+    systemctl status hactl-agent
+    journalctl -fu hactl-agent
+    sudo hactl agent                  (in the foreground, after systemctl stop hactl-agent)
+    """
+    log(log_json)
+    config = check()
+    with alone():
+        asyncio.run(serve(config))
+
+
+def check() -> Config:
+    """All that can be seen to be missing before anything is touched. Raises Refused."""
+    if os.geteuid() != 0:
+        raise Refused(Code.NO_PERMISSION, "the agent must run as root: it mounts, promotes disks and adds addresses")
+    config = configuration.load()
+    if config.host is None:
+        where = os.environ.get("HACTL_CONFIG") or configuration.DEFAULT
+        raise Refused(Code.LACKING, f'{where} does not say which host this is: host = "hosta", as the specs call it')
+    try:
+        from reconciler.linux import missing
+    except ImportError as e:
+        raise Refused(Code.LACKING, f"the Python module {e.name} is missing on this host: pip install hactl") from e
+    if lacks := missing():
+        raise Refused(Code.LACKING, "\n".join(lacks))
+    return config
+
+
+@contextmanager
+def alone(lock: Path = LOCK) -> Iterator[None]:
+    """Two agents on one host would undo each other's steps. Raises Refused."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(Code.UNSAFE, "another agent runs on this host: systemctl stop hactl-agent first") from None
+        yield
+
+
+async def serve(config: Config) -> None:
+    """Until SIGTERM or SIGINT. Raises Refused; etcd away is no reason to."""
+    from reconciler.linux import Linux
+    from reconciler.loop import Agent, Options
+
+    assert config.host is not None
+    store = connect(config)
+    machine = Linux(config.host)
+    try:
+        await machine.open()
+    except MachineError as e:
+        raise Refused(Code.LACKING, str(e)) from e
+    agent = Agent(store, machine, Options(lease=config.lease, resync=config.resync))
+    try:
+        await _until_told(agent.run())
+        await agent.stop()
+        logger.info("the agent has ended; what it keeps goes on running")
+    finally:
+        await store.close()
+        await machine.close()
+
+
+async def _until_told(run: Any) -> None:
+    """Runs it until a signal; raises what it raises. A second signal changes nothing: ending is bounded in time."""
+    task = asyncio.ensure_future(run)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, told.set)
+    waiter = asyncio.create_task(told.wait())
+    await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if not told.is_set():
+        await task
+        return
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# -- logging -----------------------------------------------------------------------------------------------------------
+
+
+def log(as_json: bool) -> None:
+    """For people on a terminal; JSON lines where asked; else plain lines with a priority, as the journal takes them."""
+    logger.remove()
+    if as_json:
+        logger.add(_json_sink, level="INFO", catch=True)
+    elif sys.stderr.isatty():
+        logger.add(sys.stderr, level="INFO", format="<dim>{time:HH:mm:ss.SSS}</dim> <level>{message}</level>")
+    else:
+        logger.add(_journal_sink, level="INFO", catch=True)
+
+
+def _json_sink(message: Message) -> None:
+    record = message.record
+    line = {
+        "at": record["time"].astimezone(tz=None).isoformat(timespec="milliseconds"),
+        "level": record["level"].name.lower(),
+        "message": record["message"],
+        **{key: str(value) for key, value in record["extra"].items()},
+    }
+    if record["exception"] is not None:
+        line["exception"] = str(message).partition("\n")[2].rstrip()
+    print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+def _journal_sink(message: Message) -> None:
+    """sd-daemon(3): <priority>text"""
+    record = message.record
+    text = record["message"].replace("\n", " ")
+    if record["exception"] is not None:
+        text = str(message).rstrip()
+    for line in text.splitlines() or [""]:
+        print(f"<{PRIORITIES.get(record['level'].name, 6)}>{line}", file=sys.stderr, flush=True)

@@ -1,0 +1,180 @@
+"""hactl apply: what the files say becomes what etcd says, three-way, one transaction a manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reconciler.cli import manifests
+from reconciler.cli.desk import Desk, at_desk, until_committed
+from reconciler.cli.errors import Code, Refused
+from reconciler.cli.manifests import Loaded, Problem
+from reconciler.cli.merge import differences, merge, plain
+from reconciler.cli.scene import Scene, look
+from reconciler.spec import Manifest, ServiceManifest, SpecError, parse, to_json, validate
+from reconciler.store import Entry, StoreError, Txn, applied_key, host_key, service_key
+
+NOTHING = "Nothing was changed."
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of one call."""
+
+    dry_run: bool = False
+    reason: str = ""
+
+
+def command(
+    file: Annotated[list[Path], typer.Option("--file", "-f", help="a file, a directory of *.yaml, or - for stdin")],
+    check: Annotated[bool, typer.Option("--check", help="validate only; asks no etcd")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="go on applying as the files change")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, change nothing")] = False,
+    reason: Annotated[str, typer.Option(help="why, for the audit")] = "",
+) -> None:
+    """Make etcd say what manifests say.
+
+    What a file does not change since it was last applied stays as it stands in etcd: after
+    `hactl set nfs primary=hostb` an edit of another field does not move nfs back. A broken file changes nothing.
+
+    \b
+    hactl apply -f nfs.yaml --reason "two more disks"
+    hactl apply -f /etc/hactl/site --watch
+    hactl apply -f nfs.yaml --check
+    """
+    options = Options(dry_run, reason)
+    if watch:
+        at_desk(lambda desk: _watch(desk, file, options))
+        return
+    loaded = load_all(file)
+    if check:
+        for one in loaded:
+            print(f"{one} is valid ({one.file}:{one.line})")
+        return
+    at_desk(lambda desk: apply_all(desk, loaded, options))
+
+
+def load_all(paths: Sequence[Path]) -> list[Loaded]:
+    """Raises Refused with every problem of every file, a line each."""
+    loaded, problems = manifests.load(paths)
+    if problems:
+        raise Refused(Code.WRONG, "\n".join([*map(str, problems), NOTHING]))
+    return loaded
+
+
+async def apply_all(desk: Desk, loaded: Sequence[Loaded], options: Options, *, quiet: bool = False) -> None:
+    """One after the other, a line each (quiet: only where something changed). Raises Refused, StoreError."""
+    scene = await look(desk.store)
+    _refuse_before(scene, loaded)
+    for one in loaded:
+        _warn(scene, one, loaded)
+        said = await until_committed(lambda one=one: _apply(desk, one, options), str(one))  # type: ignore[misc]
+        if not (quiet and said == "unchanged"):
+            print(f"{one} {said}{' (dry run: nothing was changed)' if options.dry_run else ''}", flush=True)
+
+
+def _refuse_before(scene: Scene, loaded: Sequence[Loaded]) -> None:
+    """All that can be seen to be wrong is, before the first of several is changed."""
+    problems = []
+    for one in loaded:
+        try:
+            _merged(one, *(scene.entry(key) for key in _keys(one)))
+        except SpecError as e:
+            problems.append(Problem(one.file, one.line, f"{one}, with what stands in etcd: {e}"))
+    if problems:
+        raise Refused(Code.WRONG, "\n".join([*map(str, problems), NOTHING]))
+
+
+def _warn(scene: Scene, one: Loaded, loaded: Sequence[Loaded]) -> None:
+    if not isinstance(one.manifest, ServiceManifest):
+        return
+    here = {other.manifest.metadata.name for other in loaded if other.manifest.kind == "Host"}
+    for host in one.manifest.spec.hosts:
+        if host not in here and not scene.has_host(host):
+            print(f"warning: {one} names host {host}, of which there is no manifest (kind: Host)", file=sys.stderr)
+
+
+def _keys(one: Loaded) -> tuple[str, str]:
+    kind, name = one.key
+    return (service_key if kind == "service" else host_key)(name), applied_key(kind, name)
+
+
+async def _apply(desk: Desk, one: Loaded, options: Options) -> str | None:
+    """What was done, in words; None when somebody else was faster."""
+    key, applied = _keys(one)
+    entry, before = await desk.store.get(key), await desk.store.get(applied)
+    stands, merged = _stands(entry), _merged(one, entry, before)
+    if stands is not None and merged["metadata"].get("deleted"):
+        raise Refused(Code.UNSAFE, f"{one} is being deleted; apply it again when it is gone (hactl status)")
+    words = _words(stands, merged)
+    said = to_json(plain(one.manifest))
+    if options.dry_run or (words == "unchanged" and before is not None and before.value == said):
+        return words
+    puts = {applied: (said, 0)} | ({key: (to_json(merged), 0)} if words != "unchanged" else {})
+    unchanged = {key: entry.revision if entry else 0, applied: before.revision if before else 0}
+    did = f"apply {one.file}" + (": the file now says what stood already" if words == "unchanged" else "")
+    audit = desk.audit(str(one), did, before=_spec(stands), after=merged.get("spec"), why=options.reason)
+    return None if await desk.commit(Txn(unchanged, puts), audit) is None else words
+
+
+def _stands(entry: Entry | None) -> dict[str, Any] | None:
+    """The manifest in etcd; what is not one counts for nothing, and is replaced."""
+    with suppress(SpecError):
+        return plain(parse(entry.value)) if entry else None
+    return None
+
+
+def _merged(one: Loaded, entry: Entry | None, before: Entry | None) -> dict[str, Any]:
+    """Raises SpecError when file and etcd do not go together."""
+    base = json.loads(before.value) if before else None
+    return plain(_valid(merge(base, plain(one.manifest), _stands(entry))))
+
+
+def _valid(document: Mapping[str, Any]) -> Manifest:
+    return validate(dict(document))
+
+
+def _words(stands: Mapping[str, Any] | None, merged: Mapping[str, Any]) -> str:
+    if stands is None:
+        return "created"
+    changes = differences(_spec(stands), merged.get("spec"))
+    return f"changed: {', '.join(changes)}" if changes else "unchanged"
+
+
+def _spec(document: Mapping[str, Any] | None) -> Any:
+    return document.get("spec") if document is not None else None
+
+
+# -- --watch -----------------------------------------------------------------------------------------------------------
+
+
+async def _watch(desk: Desk, paths: Sequence[Path], options: Options) -> None:
+    """For ever. A broken file is named and changes nothing; the others are applied. etcd away: again after a while."""
+    from watchfiles import awatch
+
+    await _apply_good(desk, paths, options, quiet=False)
+    async for _ in awatch(
+        *paths,
+        watch_filter=lambda _, path: manifests.is_manifest(Path(path)),
+        rust_timeout=2000,
+        yield_on_timeout=False,
+    ):
+        await _apply_good(desk, paths, options, quiet=True)
+
+
+async def _apply_good(desk: Desk, paths: Sequence[Path], options: Options, *, quiet: bool) -> None:
+    try:
+        loaded, problems = manifests.load(paths)
+        broken = {problem.file for problem in problems}
+        for problem in problems:
+            print(problem, file=sys.stderr, flush=True)
+        await apply_all(desk, [one for one in loaded if one.file not in broken], options, quiet=quiet)
+    except (Refused, StoreError) as e:
+        print(e, file=sys.stderr, flush=True)

@@ -1,0 +1,126 @@
+"""Health, pure: what a service is like as a whole, from the owner key and what each host last said of it.
+
+No host knows this alone: while a service moves it has no owner, and an owner that is away says nothing of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.ownership import View
+from reconciler.records import Owner, Status
+from resources.kind import Role
+
+TROUBLES = ("Drift", "Stalled", "Unknown", "Invalid")
+IS_AGENT_RUNNING = "is its agent running? (systemctl status hactl-agent)"
+
+
+@dataclass(frozen=True)
+class Health:
+    """`primary`: the host that the spec wants; `owner`: the one that has it, or ""; `since`: when `state` began, or "";
+    `obstacles`: for each host that could be moved to, why it cannot be now. Empty: it can."""
+
+    primary: str
+    owner: str
+    epoch: int
+    state: str
+    reason: str = ""
+    since: str = ""
+    obstacles: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def able(self) -> list[str]:
+        """Hosts that could take it over now."""
+        return [host for host, why in self.obstacles.items() if not why]
+
+
+def health(view: View) -> Health:
+    """The whole of it."""
+    owner = view.owner
+    state, reason, since = _with_owner(view, owner) if owner else _without_owner(view)
+    if view.manifest.metadata.deleted is not None:
+        state, reason = "Stopping", _deleting(view)
+    return Health(
+        primary=view.wanted,
+        owner=owner.host if owner else "",
+        epoch=owner.epoch if owner else view.epoch.epoch if view.epoch else 0,
+        state=state,
+        reason="; ".join([*([reason] if reason else []), *_elsewhere(view)]),
+        since=since,
+        obstacles={
+            host: view.target_obstacles(host)
+            for host in view.manifest.spec.hosts
+            if owner is None or host != owner.host
+        },
+    )
+
+
+def is_alive(view: View, owner: Owner) -> bool:
+    """Does the owner's very incarnation have a session?"""
+    session = view.sessions.get(owner.host)
+    return session is not None and session.boot_id == owner.boot_id
+
+
+def _with_owner(view: View, owner: Owner) -> tuple[str, str, str]:
+    """(state, reason, since)"""
+    if not is_alive(view, owner):
+        return _owner_away(view, owner)
+    status = view.statuses.get(owner.host)
+    if status is None or (status.epoch != owner.epoch and status.state != "Moving"):
+        return "Starting", f"{owner.host} has just become its owner", owner.since
+    return status.state, _reason(view, owner, status), status.since
+
+
+def _reason(view: View, owner: Owner, status: Status) -> str:
+    if status.progress is not None:
+        to = f"to {view.wanted}: " if owner.host != view.wanted else ""
+        return f"{to}{status.progress.done}/{status.progress.of} {status.progress.now}"
+    if owner.host != view.wanted and status.revision != view.revision:
+        blocked = view.target_obstacles(view.wanted)
+        return f"cannot move to {view.wanted}: {blocked[0]}" if blocked else f"about to move to {view.wanted}"
+    return status.reason
+
+
+def _owner_away(view: View, owner: Owner) -> tuple[str, str, str]:
+    proof = view.death(owner)
+    if not proof:
+        way_out = f"If you know that the host is down: hactl confirm-dead {owner.host}"
+        return "Unknown", f"no word from {owner.host}, where it may still run: {IS_AGENT_RUNNING} {way_out}", ""
+    if view.wanted in view.sessions:
+        return "Starting", f"{proof}; {view.wanted} takes it", ""
+    return "Waiting", f"{proof}; {view.wanted} is to have it and has no session: {IS_AGENT_RUNNING}", ""
+
+
+def _without_owner(view: View) -> tuple[str, str, str]:
+    if view.wanted not in view.sessions:
+        return "Waiting", f"{view.wanted} is to have it and has no session: {IS_AGENT_RUNNING}", ""
+    status = view.statuses.get(view.wanted)
+    reason = status.reason if status and status.revision == view.revision else ""
+    if status and reason and status.state in ("Waiting", *TROUBLES):
+        return status.state, reason, status.since
+    if view.epoch is not None and view.epoch.host != view.wanted:
+        return "Moving", f"to {view.wanted}: {view.epoch.host} has put it down", ""
+    return "Starting", reason or f"{view.wanted} is about to own it", ""
+
+
+def _deleting(view: View) -> str:
+    """What the deletion waits for."""
+    left = [
+        f"{host}: {status.reason or 'putting it down'}"
+        for host, status in sorted(view.statuses.items())
+        if host in view.sessions and not (status.role is Role.ABSENT and status.state == "Standby")
+    ]
+    silent = [host for host in view.manifest.spec.hosts if host not in view.sessions]
+    waits = [f"{host} has no session: {IS_AGENT_RUNNING}" for host in silent]
+    return f"being deleted; {'; '.join([*left, *waits])}" if left or waits else "being deleted"
+
+
+def _elsewhere(view: View) -> list[str]:
+    """Trouble on hosts that are not the owner."""
+    owner = view.owner.host if view.owner else view.wanted
+    return [
+        f"{host}: {status.reason or status.state}"
+        for host, status in sorted(view.statuses.items())
+        if host != owner and host in view.sessions and status.state in TROUBLES
+    ]

@@ -1,0 +1,120 @@
+"""hactl's entry: the list of commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from reconciler.cli import agent, apply, get, set_, status
+from reconciler.cli.errors import Code, Refused
+from reconciler.spec import SpecError
+from reconciler.store import Denied, StoreError, StoreUnreachable
+from resources.machine import MachineError
+
+app = typer.Typer(
+    name="hactl",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("status")(status.command)
+app.command("set")(set_.command)
+app.command("apply")(apply.command)
+app.command("get")(get.command)
+app.command("agent")(agent.command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"hactl {version('hactl')}")
+        except PackageNotFoundError:  # run from a tree, not installed
+            from reconciler.session import Options
+
+            print(f"hactl {Options().version}")
+        raise typer.Exit
+
+
+@app.callback()
+def hactl(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="and exit")] = False,
+) -> None:
+    """Services that move, heal and explain themselves on two hosts.
+
+    \b
+    hactl status                              what runs where, could it move now, and if not why
+    hactl plan nfs primary=hostb              the steps of each host, nothing done
+    hactl set nfs primary=hostb --wait        move it, and watch
+    hactl apply -f nfs.yaml --reason "why"    make etcd say what a file says
+    hactl audit nfs                           who changed what, when, from where, why
+    hactl events nfs                          what the hosts did about it, step by step
+
+    Each command's --help has more. Exit codes: 0 done, 2 wrong input, 3 not safe or not ready now, 4 etcd does not
+    answer, 5 waited in vain, 6 no permission, 7 this host lacks something, 1 a bug.
+    """
+
+
+def main() -> None:
+    """hactl ARGV…"""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """The exit code. Whatever happens, it is said in a sentence; HACTL_DEBUG=1 adds the traceback."""
+    try:
+        done = app(args=list(argv) or ["--help"], prog_name="hactl", standalone_mode=False)
+        sys.stdout.flush()
+        return done if isinstance(done, int) else Code.DONE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        return Code.NO_READER
+    except (Exception, KeyboardInterrupt, ExceptionGroup) as e:  # noqa: BLE001 - the one place that may
+        if os.environ.get("HACTL_DEBUG"):
+            traceback.print_exc()
+        code, text = explain(e)
+        if text:
+            print(text, file=sys.stderr)
+        return code
+
+
+def explain(e: BaseException) -> tuple[int, str]:
+    """An error -> the exit code and the sentence."""
+    while isinstance(e, BaseExceptionGroup):
+        e = e.exceptions[0]
+    match e:
+        case Refused():
+            return e.code, str(e)
+        case KeyboardInterrupt() | typer.Abort():
+            return Code.INTERRUPTED, "interrupted; what the agents do goes on (hactl status)"
+        case StoreUnreachable():
+            return Code.NO_ETCD, f"{e}; is it running? (systemctl status etcd; endpoints are in /etc/hactl/hactl.toml)"
+        case Denied():
+            return Code.NO_PERMISSION, str(e)
+        case StoreError():
+            return Code.NO_ETCD, str(e)
+        case _:
+            return _explain_more(e)
+
+
+def _explain_more(e: BaseException) -> tuple[int, str]:
+    match e:
+        case TyperException():
+            return Code.WRONG, f"{e.format_message().rstrip('.')}. Try: hactl --help"
+        case SpecError():
+            return Code.WRONG, str(e)
+        case MachineError() | ImportError():
+            return Code.LACKING, str(e)
+        case PermissionError():
+            return Code.NO_PERMISSION, f"{e.filename or 'it'} may not be touched by this user: {e.strerror}"
+        case OSError():
+            return Code.WRONG, f"{e.filename}: {e.strerror}" if e.filename else str(e)
+    return Code.INTERNAL, f"this is a bug in hactl: {type(e).__name__}: {e} (HACTL_DEBUG=1 shows where)"

@@ -1,0 +1,237 @@
+"""hactl set: change fields of a service's spec, compared and swapped, refused where it would be nonsense or unsafe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from reconciler.cli import watching
+from reconciler.cli.desk import Desk, at_desk, until_committed
+from reconciler.cli.errors import Code, Refused, refuse
+from reconciler.cli.health import is_alive
+from reconciler.cli.merge import differences, plain
+from reconciler.cli.scene import Scene, look
+from reconciler.ownership import View
+from reconciler.spec import ServiceManifest, SpecError, fields_at, nearest, to_json, validate
+from reconciler.store import Txn, service_key
+
+SAYING = 5.0  # seconds for a host to say whether it could take a service over
+POLL = 0.5
+NOTHING = "Nothing was changed."
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of one call."""
+
+    reason: str = ""
+    dry_run: bool = False
+    anyway: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done: the view before, the spec's revision after (the same when nothing was to be done)."""
+
+    before: View
+    after: ServiceManifest
+    revision: int
+    words: tuple[str, ...]
+
+    @property
+    def moves(self) -> bool:
+        return self.before.wanted != self.after.spec.wanted
+
+
+def command(
+    service: Annotated[str, typer.Argument(help="its name")],
+    change: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="fields of its spec; KEY= for the default")],
+    reason: Annotated[str, typer.Option(help="why, for the audit")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="until it is Ready, with the steps as they happen")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="seconds to wait; by default the service's deadline + 60")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check and say, change nothing")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="also when the new primary is not ready: it waits")] = False,
+) -> None:
+    """Change a service: above all, which host is its primary.
+
+    A new primary must say that it is ready; where it is not, nothing is changed.
+
+    \b
+    hactl set nfs primary=hostb --wait
+    hactl set nfs primary=hosta --reason "hostb gets new memory"
+    hactl set nfs deadline=90 failover=automatic
+    """
+    options = Options(reason, dry_run, anyway)
+    at_desk(lambda desk: run(desk, service, change, options, timeout if wait else 0.0))
+
+
+async def run(desk: Desk, service: str, change: Sequence[str], options: Options, wait: float | None) -> None:
+    """`wait`: seconds, None for the default, 0 for not at all. Raises Refused, StoreError."""
+    scene = await look(desk.store)
+    done = await until_committed(lambda: _set(desk, service, change, options), f"service/{service}")
+    _say(service, done, options)
+    if wait == 0 or options.dry_run:
+        return
+    await watching.until_ready(
+        desk.store,
+        scene,
+        service,
+        wait,
+        revision=done.revision,
+        primary=done.after.spec.wanted,
+        patient=options.anyway,
+    )
+
+
+async def _set(desk: Desk, service: str, change: Sequence[str], options: Options) -> Change | None:
+    """None when somebody else was faster."""
+    scene = await look(desk.store)
+    view = _view(scene, service)
+    stands = plain(view.manifest)
+    after = changed(stands, change)
+    _check_hosts(scene, view, after)
+    words = tuple(differences(stands["spec"], plain(after)["spec"]))
+    done = Change(view, after, view.revision, words)
+    if done.moves and not options.anyway:
+        await _check_ready(desk, view, after.spec.wanted)
+    if options.dry_run or not words:
+        return done
+    key = service_key(service)
+    audit = desk.audit(
+        f"service/{service}",
+        f"set {' '.join(change)}",
+        before=stands["spec"],
+        after=plain(after)["spec"],
+        why=options.reason,
+    )
+    revision = await desk.commit(Txn({key: view.revision}, {key: (to_json(plain(after)), 0)}), audit)
+    return None if revision is None else Change(view, after, revision, words)
+
+
+def _view(scene: Scene, service: str) -> View:
+    try:
+        view = scene.view(service)
+    except SpecError as e:
+        said = f"the spec of {service} in etcd is not valid: {e}. Mend it with hactl apply -f FILE"
+        raise Refused(Code.WRONG, said) from e
+    if view.manifest.metadata.deleted is not None:
+        raise refuse(Code.UNSAFE, f"{service} is being deleted")
+    return view
+
+
+# -- KEY=VALUE, pure ---------------------------------------------------------------------------------------------------
+
+
+def changed(stands: Mapping[str, Any], change: Sequence[str]) -> ServiceManifest:
+    """The manifest with the changes. Raises Refused."""
+    spec = dict(stands["spec"])
+    for one in change:
+        path, value = parse(one)
+        spec = _put(spec, path, value)
+    try:
+        manifest = validate({**stands, "spec": spec})
+    except SpecError as e:
+        raise refuse(Code.WRONG, f"{str(e).removeprefix('spec: ').removeprefix('spec.')}") from e
+    assert isinstance(manifest, ServiceManifest)
+    return manifest
+
+
+def parse(text: str) -> tuple[tuple[str, ...], Any]:
+    """`container.domain=nfs` -> (("container", "domain"), "nfs"); the value is YAML, None when it is empty.
+
+    Raises Refused.
+    """
+    key, equals, value = text.partition("=")
+    path = tuple(key.strip().removeprefix("spec.").split("."))
+    if not equals or not all(path):
+        raise refuse(Code.WRONG, f"{text!r} is not KEY=VALUE, such as primary=hostb")
+    for depth, word in enumerate(path):
+        known = fields_at(ServiceManifest, ("spec", *path[:depth]))
+        if word not in known:
+            where = f" in {'.'.join(path[:depth])}" if depth else ""
+            raise refuse(Code.WRONG, f"there is no field {word}{where}{nearest(word, known)}")
+    try:
+        return path, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise refuse(Code.WRONG, f"the value of {key} is not YAML: {value!r}") from None
+
+
+def _put(spec: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy with the value at the path; None takes the field away, so that its default holds."""
+    first, *rest = path
+    inner = spec.get(first)
+    if rest:
+        if isinstance(inner, list):
+            said = f"{first} is a list: change it in the manifest and hactl apply it, or give all of it: {first}='[…]'"
+            raise refuse(Code.WRONG, said)
+        value = _put(inner or {}, tuple(rest), value)
+    return {key: each for key, each in {**spec, first: value}.items() if each is not None}
+
+
+# -- may it be? --------------------------------------------------------------------------------------------------------
+
+
+def _check_hosts(scene: Scene, view: View, after: ServiceManifest) -> None:
+    known = scene.known_hosts() | set(view.manifest.spec.hosts)
+    for host in after.spec.hosts:
+        if host not in known:
+            raise refuse(Code.WRONG, f"there is no host {host}{nearest(host, known)}")
+
+
+async def _check_ready(desk: Desk, view: View, target: str) -> None:
+    """Raises Refused with UNSAFE when the target says that it could not. The owner itself need not say it."""
+    if view.owner is not None and view.owner.host == target and is_alive(view, view.owner):
+        return
+    name = view.manifest.metadata.name
+    obstacles = await obstacles_of(desk, view, target)
+    if not obstacles:
+        return
+    keeps = f"{view.owner.host} keeps {name} until {target} is ready" if view.owner else f"{name} waits for {target}"
+    way_out = f"Mend that and try again (hactl status {name}), or say it --anyway: {keeps}."
+    raise Refused(Code.UNSAFE, f"refused: {target} cannot take {name}: {'; '.join(obstacles)}\n{NOTHING} {way_out}")
+
+
+async def obstacles_of(desk: Desk, view: View, target: str) -> list[str]:
+    """What the target says of the spec as it stands; a while is given to it to say so."""
+    clock = asyncio.get_running_loop().time
+    ends = clock() + SAYING
+    while not _has_said(view, target) and target in view.sessions and clock() < ends:
+        await asyncio.sleep(POLL)
+        view = (await look(desk.store)).view(view.manifest.metadata.name)
+    return view.target_obstacles(target)
+
+
+def _has_said(view: View, target: str) -> bool:
+    status = view.statuses.get(target)
+    return status is not None and status.target is not None and status.target.revision == view.revision
+
+
+def _say(service: str, done: Change, options: Options) -> None:
+    if not done.words:
+        print(f"{service}: it is so already, nothing was changed", flush=True)
+        return
+    dry = " (dry run: nothing was changed)" if options.dry_run else ""
+    if not done.moves:
+        print(f"{service}: {', '.join(done.words)}{dry}", flush=True)
+        return
+    others = [word for word in done.words if not word.startswith("primary ")]
+    source, target = done.before.owner.host if done.before.owner else done.before.wanted, done.after.spec.wanted
+    print(f"{service}: {', '.join([f'{source} -> {target}', *others])}{_why_ready(done, target)}{dry}", flush=True)
+
+
+def _why_ready(done: Change, target: str) -> str:
+    """ready: disks UpToDate, container warm, gates passed"""
+    status = done.before.statuses.get(target)
+    if status is None or status.target is None or not status.target.ready:
+        return ""
+    kinds = {part.partition("/")[0] for part in status.parts}
+    said = {"disk": "disks UpToDate", "container": "container there", "gate": "gates passed"}
+    found = [text for kind, text in said.items() if kind in kinds]
+    return f"   ready: {', '.join(found)}" if found else ""

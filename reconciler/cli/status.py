@@ -1,0 +1,190 @@
+"""hactl status: what runs where, could it move now, and if not why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from reconciler.cli import screen, watching
+from reconciler.cli.desk import Desk, at_desk
+from reconciler.cli.get import Format
+from reconciler.cli.health import IS_AGENT_RUNNING, Health, health
+from reconciler.cli.scene import Scene, look
+from reconciler.records import Status
+from reconciler.spec import SpecError
+
+HEAD = ("SERVICE", "PRIMARY", "STATE", "FOR", "COULD MOVE NOW", "NOTE")
+HOST_HEAD = ("HOST", "SESSION", "OWNS", "NOTE")
+
+
+def command(
+    service: Annotated[str, typer.Argument(help="one service, with what each host sees of it")] = "",
+    output: Annotated[Format | None, typer.Option("--output", "-o", help="for programs: docs/status-json.md")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="until it is Ready on its primary")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="seconds to wait; by default the service's deadline + 60")
+    ] = None,
+) -> None:
+    """Show what runs where, whether it could move now, and if not why.
+
+    \b
+    hactl status
+    hactl status nfs
+    hactl status nfs --wait --timeout 120
+    hactl status -o json
+    """
+    at_desk(lambda desk: status(desk, service, output, wait=wait, timeout=timeout))
+
+
+async def status(desk: Desk, service: str, output: Format | None, *, wait: bool, timeout: float | None) -> None:
+    """Raises Refused (Code.NOT_YET too), StoreError."""
+    scene = await look(desk.store)
+    if service:
+        _exists(scene, service)
+    if wait:
+        for name in [service] if service else scene.services():
+            await watching.until_ready(desk.store, scene, name, timeout, live=output is None)
+    if output is not None:
+        found = as_json(scene, service)
+        print(json.dumps(found, indent=2, ensure_ascii=False) if output is Format.JSON else _yaml(found))
+        return
+    lines = service_table(scene, [service] if service else scene.services())
+    lines += details(scene, service) if service else ["", *host_table(scene)]
+    print("\n".join(lines))
+
+
+def _exists(scene: Scene, service: str) -> None:
+    """Raises Refused. A spec that is none is a service all the same."""
+    try:
+        scene.view(service)
+    except SpecError:
+        return
+
+
+def health_of(scene: Scene, name: str) -> Health:
+    """Also of a service whose spec is none."""
+    try:
+        return health(scene.view(name))
+    except SpecError as e:
+        owner = scene.owners().get(name)
+        said = f"the spec in etcd is not valid, so all is left as it is: {e} (mend it with hactl apply)"
+        host, epoch = (owner.host, owner.epoch) if owner else ("", 0)
+        return Health(primary=host, owner=host, epoch=epoch, state="Invalid", reason=said)
+
+
+def service_table(scene: Scene, names: Sequence[str]) -> list[str]:
+    """One line a service."""
+    if not names:
+        return ["There is no service yet: hactl apply -f FILE"]
+    found = [(name, health_of(scene, name)) for name in names]
+    rows = [HEAD, *(_row(name, one) for name, one in found)]
+    colours = ["", *(screen.colour_of(one.state) for _, one in found)] if screen.coloured() else []
+    return screen.table(rows, screen.columns(), colours)
+
+
+def _row(name: str, one: Health) -> tuple[str, ...]:
+    could, why_not = _could_move(one)
+    note = "; ".join(part for part in (one.reason, why_not) if part)
+    return name, one.owner or one.primary or "-", one.state, screen.since(one.since), could, note
+
+
+def _could_move(one: Health) -> tuple[str, str]:
+    """("yes, to hostb", "") or ("no", why)"""
+    if one.state in ("Moving", "Stopping", "Invalid") or not one.obstacles or not one.owner:
+        return "-", ""
+    if one.able:
+        return f"yes, to {' or '.join(one.able)}", ""
+    if one.owner != one.primary and one.reason:
+        return "no", ""  # a blocked move has said so already
+    return "no", "; ".join(_first(host, why) for host, why in one.obstacles.items())
+
+
+def _first(host: str, why: Sequence[str]) -> str:
+    text = why[0] if why[0].startswith(f"{host} ") else f"{host}: {why[0]}"
+    return f"{text} (and {len(why) - 1} more: hactl status SERVICE)" if len(why) > 1 else text
+
+
+def host_table(scene: Scene) -> list[str]:
+    """One line a host."""
+    hosts, sessions = scene.hosts(), scene.sessions()
+    if not hosts:
+        return ["There is no host yet: hactl apply -f hosts.yaml, and start its agent"]
+    rows = [HOST_HEAD]
+    for host in hosts:
+        owns = ", ".join(name for name, owner in sorted(scene.owners().items()) if owner.host == host)
+        session = f"for {screen.since(sessions[host].since)}" if host in sessions else "none"
+        rows.append((host, session, owns or "-", _host_note(scene, host)))
+    return screen.table(rows, screen.columns())
+
+
+def _host_note(scene: Scene, host: str) -> str:
+    if host not in scene.sessions():
+        return IS_AGENT_RUNNING
+    return "" if scene.has_host(host) else "there is no manifest of it (kind: Host)"
+
+
+def details(scene: Scene, name: str) -> list[str]:
+    """What each host sees of it."""
+    lines: list[str] = []
+    sessions = scene.sessions()
+    for host, seen in sorted(scene.statuses(name).items()):
+        lines += [
+            "",
+            f"{name} on {host}: {_summary(seen)}{'' if host in sessions else ' (before it lost its session)'}",
+        ]
+        lines += [f"  cannot take it: {obstacle}" for obstacle in (seen.target.obstacles if seen.target else [])]
+        rows = [
+            (f"  {part}", f"{one.says}   <- {one.problem}" if one.problem and seen.role == "active" else one.says)
+            for part, one in seen.parts.items()
+        ]
+        lines += screen.table(rows) if rows else []
+    return lines
+
+
+def _summary(seen: Status) -> str:
+    said = f"{seen.role}, {seen.state} for {screen.since(seen.since)}"
+    ready = ", could take it" if seen.target and seen.target.ready else ""
+    return f"{said}{ready}{f': {seen.reason}' if seen.reason else ''}"
+
+
+def as_json(scene: Scene, service: str = "") -> dict[str, Any]:
+    """docs/status-json.md"""
+    names = [service] if service else scene.services()
+    return {"services": [_service_json(scene, name) for name in names], "hosts": _hosts_json(scene)}
+
+
+def _service_json(scene: Scene, name: str) -> dict[str, Any]:
+    one = health_of(scene, name)
+    return {
+        "service": name,
+        "primary": one.primary or None,
+        "owner": one.owner or None,
+        "epoch": one.epoch,
+        "state": one.state,
+        "reason": one.reason,
+        "since": one.since or None,
+        "targets": {host: {"ready": not why, "obstacles": why} for host, why in one.obstacles.items()},
+        "hosts": {host: seen.model_dump(mode="json") for host, seen in sorted(scene.statuses(name).items())},
+    }
+
+
+def _hosts_json(scene: Scene) -> list[dict[str, Any]]:
+    sessions, manifests, owners = scene.sessions(), scene.host_manifests(), scene.owners()
+    return [
+        {
+            "host": host,
+            "session": sessions[host].model_dump(mode="json") if host in sessions else None,
+            "addresses": list(manifests[host].spec.addresses) if host in manifests else [],
+            "owns": sorted(name for name, owner in owners.items() if owner.host == host),
+        }
+        for host in scene.hosts()
+    ]
+
+
+def _yaml(found: dict[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)).rstrip()
