@@ -1,7 +1,7 @@
 """Outdated copies: DRBD holds a disk's I/O and asks whether its peer's copy is surely outdated. Here is the answer.
 
-DRBD (`fencing resource-and-stonith`) calls the fence-peer handler when a Primary loses its peer and when a copy is to be
-promoted without it. The answer is yes only once etcd says that the peer's copy lacks writes, in one transaction that
+DRBD (`fencing resource-and-stonith`) calls the fence-peer handler when a Primary loses its peer, and when a copy is to
+be promoted without it. The answer is yes only once etcd says that the peer's copy lacks writes, in one transaction that
 compares *I am still the owner, in this epoch*. Becoming the owner compares *none of my copies is marked*. etcd puts the
 two in one order: either the old owner goes on and the stale copy can never be promoted, or the new owner has it and the
 old one's I/O stays held. Whatever the clocks do, no acknowledged write is lost.
@@ -76,7 +76,9 @@ def _service_of(services: Iterable[Entry], resource: str) -> tuple[str, Mapping[
     """The name and spec of the service that has the disk; ("", {}) when none has."""
     for entry in services:
         spec = _json(entry.value).get("spec")
-        disks = spec.get("disks") if isinstance(spec, dict) else None
+        if not isinstance(spec, dict):
+            continue
+        disks = spec.get("disks")
         for disk in disks if isinstance(disks, list) else []:
             if isinstance(disk, dict) and disk.get("resource") == resource:
                 return entry.key.rpartition("/")[2], spec

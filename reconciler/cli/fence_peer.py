@@ -1,4 +1,4 @@
-"""hactl fence-peer: DRBD's fence-peer handler. Clients wait meanwhile, so it imports little and works without the agent.
+"""hactl fence-peer: DRBD's fence-peer handler. Clients wait meanwhile: it imports little, and needs no agent.
 
 DRBD gives DRBD_RESOURCE and DRBD_PEERS in the environment (drbd.conf(5)). Its exit status is the answer: 4, the peer's
 copy is outdated, I/O goes on; 1, the I/O stays held until the peer is back or the agent finds it so.
@@ -42,7 +42,7 @@ async def _ask(resource: str, peers: list[str]) -> Answer:
     config = configuration.load()
     if config.host is None:
         return Answer(HELD, "the configuration does not say which host this is (host = …)")
-    me = Incarnation(config.host, Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    me = Incarnation(config.host, _boot_id())
     store = connect(config)
     try:
         for tried in range(1, TRIES + 1):
@@ -56,6 +56,10 @@ async def _ask(resource: str, peers: list[str]) -> Answer:
         raise AssertionError("unreachable")
     finally:
         await store.close()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _tell_journal(text: str) -> None:
