@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from resources.kind import Model
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
+T = TypeVar("T")
 
 
 def matching(pattern: str, sentence: str) -> Callable[[str], str]:
@@ -25,6 +27,23 @@ def matching(pattern: str, sentence: str) -> Callable[[str], str]:
         if not compiled.fullmatch(text):
             raise ValueError(f"{text!r} {sentence}")
         return text
+
+    return check
+
+
+def once(said: Callable[[T], Hashable]) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
+    """A validator: no two of a list say the same, or ValueError naming it; where `said` is None, nothing is compared.
+
+    Two parts by one id would be seen as one, and what is planned for the one would be done to the other.
+    """
+
+    def check(listed: tuple[T, ...]) -> tuple[T, ...]:
+        seen = set()
+        for name in (said(one) for one in listed):
+            if name is not None and name in seen:
+                raise ValueError(f"lists {name} twice: write it once")
+            seen.add(name)
+        return listed
 
     return check
 
@@ -40,6 +59,8 @@ def _path(text: str) -> str:
 
 
 def _interface_address(text: str) -> str:
+    if "%" in text:
+        raise ValueError(f"{text!r} names an interface with '%': write that as the field interface")
     if "/" not in text:
         raise ValueError(f"{text!r} has no prefix length: write it as {text}/24 or {text}/64")
     try:
