@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
 from resources.machine import Address, Machine
-from resources.words import Interface, InterfaceAddress
+from resources.words import Interface, InterfaceAddress, once
 
 
 class AddressField(Model):
@@ -19,6 +19,10 @@ class AddressField(Model):
 
     address: InterfaceAddress
     interface: Interface = "eth0"
+
+
+def _ip(field: AddressField) -> str:
+    return str(ip_interface(field.address).ip)
 
 
 class AddressSpec(AddressField):
@@ -74,7 +78,14 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
     name = "address"
     side_by_side = True
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
-        "addresses": (Annotated[tuple[AddressField, ...], Field(description="where clients find the service")], ())
+        "addresses": (
+            Annotated[
+                tuple[AddressField, ...],
+                AfterValidator(once(_ip)),
+                Field(description="where clients find the service"),
+            ],
+            (),
+        )
     }
 
     def parts(self, service: Service) -> Sequence[AddressSpec]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
 from resources.machine import Machine, TimedOut, Unavailable
-from resources.words import Port
+from resources.words import Port, once
 
 
 class CheckField(Model):
@@ -33,6 +33,14 @@ class CheckField(Model):
         return f"http {self.http}" if self.http is not None else f"exec {' '.join(self.exec or ())}"
 
 
+def _nothing_runs_on_the_host(checks: tuple[CheckField, ...], service: ValidationInfo) -> tuple[CheckField, ...]:
+    """Who may write specs must not thereby be root on the hosts: a program is run in a container or not at all."""
+    contained = service.data.get("container", ...) is not None  # not there: it has a problem of its own
+    if not contained and any(check.exec is not None for check in checks):
+        raise ValueError("exec runs in a container, and this service has none: use tcp or http, or give it a container")
+    return checks
+
+
 class CheckSpec(CheckField):
     """`domain` None: on the host itself."""
 
@@ -51,7 +59,15 @@ class CheckKind(Kind[CheckSpec, Answer]):
 
     name = "check"
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
-        "checks": (Annotated[tuple[CheckField, ...], Field(description="does the service answer?")], ())
+        "checks": (
+            Annotated[
+                tuple[CheckField, ...],
+                AfterValidator(once(str)),
+                AfterValidator(_nothing_runs_on_the_host),
+                Field(description="does the service answer?"),
+            ],
+            (),
+        )
     }
 
     def parts(self, service: Service) -> Sequence[CheckSpec]:
@@ -87,6 +103,8 @@ class CheckKind(Kind[CheckSpec, Answer]):
 async def _run(spec: CheckSpec, machine: Machine) -> Answer:
     """A hung check is a failed one, and leaves no process behind: `run` ends it."""
     argv = spec.exec or ()
+    if spec.domain is None:
+        return Answer("exec runs in a container, and this service has none")
     try:
         done = await machine.run(*argv, timeout=spec.timeout, domain=spec.domain)
     except (TimedOut, Unavailable) as e:

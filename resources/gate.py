@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
-from resources.machine import Machine
-from resources.words import Ip, Port
+from resources.machine import Machine, MachineError
+from resources.words import Ip, Port, once
+
+ENOUGH = 100.0  # seconds: after that no attempt begins, whoever has not answered is silent
 
 
 class Endpoint(Model):
@@ -21,10 +24,10 @@ class Endpoint(Model):
 
 
 class GateField(Model):
-    """One of: ping of addresses, a TCP port that accepts, a URL that answers. `attempts`: seconds to wait for an answer,
-    once each, until there is one; `need`: how many of the pinged addresses must answer."""
+    """One of: ping of addresses, a TCP port that accepts, a URL that answers. `attempts`: seconds to wait for an
+    answer, once each, until there is one; `need`: how many of the pinged addresses must answer."""
 
-    ping: Annotated[tuple[Ip, ...] | None, Field(min_length=1)] = None
+    ping: Annotated[tuple[Ip, ...], Field(min_length=1), AfterValidator(once(str))] | None = None
     tcp: Endpoint | None = None
     http: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$")] = None
     attempts: Annotated[tuple[Annotated[float, Field(gt=0, le=60)], ...], Field(min_length=1)] = (5, 10, 30)
@@ -34,8 +37,9 @@ class GateField(Model):
     def _one(self) -> GateField:
         if sum(way is not None for way in (self.ping, self.tcp, self.http)) != 1:
             raise ValueError("a gate is one of ping, tcp, http: write one list entry for each")
-        if isinstance(self.need, int) and self.need > len(self.ping or ()):
-            raise ValueError(f"need is {self.need}, and there are {len(self.ping or ())} addresses to ping")
+        there = len(self.ping or ("one",))
+        if isinstance(self.need, int) and self.need > there:
+            raise ValueError(f"need is {self.need}, and there {'is' if there == 1 else 'are'} {there} to ask")
         return self
 
     @property
@@ -53,10 +57,11 @@ class GateField(Model):
 
 @dataclass(frozen=True)
 class Answers:
-    """Who answered, and who did not after all attempts."""
+    """Who answered, and who did not after all attempts; `failed`: why it could not be asked."""
 
     answered: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    failed: str = ""
 
 
 class GateKind(Kind[GateField, Answers]):
@@ -64,9 +69,16 @@ class GateKind(Kind[GateField, Answers]):
 
     name = "gate"
     for_target = True
-    patience = 120.0
+    patience = ENOUGH + 70.0  # an attempt may take 60
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
-        "gates": (Annotated[tuple[GateField, ...], Field(description="what must be so before a move begins")], ())
+        "gates": (
+            Annotated[
+                tuple[GateField, ...],
+                AfterValidator(once(str)),
+                Field(description="what must be so before a move begins"),
+            ],
+            (),
+        )
     }
 
     def parts(self, service: Service) -> Sequence[GateField]:
@@ -79,12 +91,19 @@ class GateKind(Kind[GateField, Answers]):
         return Stage.CHECK
 
     async def observe(self, spec: GateField, machine: Machine) -> Answers:
+        """A gate that cannot be asked is shut, never unknown: nothing of the service may be held up by it."""
         targets = spec.ping if spec.ping is not None else (str(spec).partition(" ")[2],)
-        answered: list[str] = []
-        for target in targets:
-            if len(answered) < spec.needed and await _answers(spec, target, machine):
-                answered.append(target)
-        return Answers(tuple(answered), tuple(target for target in targets if target not in answered))
+        answered: set[str] = set()
+        failed = ""
+        try:
+            await _ask(spec, targets, answered, machine)
+        except MachineError as e:
+            failed = str(e)
+        return Answers(
+            tuple(target for target in targets if target in answered),
+            tuple(target for target in targets if target not in answered),
+            failed,
+        )
 
     def plan(self, spec: GateField, role: Role, seen: Answers) -> list[Step]:
         return []
@@ -93,23 +112,34 @@ class GateKind(Kind[GateField, Answers]):
         return []
 
     def says(self, spec: GateField, seen: Answers) -> str:
-        return "passed" if len(seen.answered) >= spec.needed else f"no answer from {', '.join(seen.silent)}"
+        return "passed" if len(seen.answered) >= spec.needed else _shut(spec, seen)
 
     def obstacles(self, spec: GateField, seen: Answers) -> list[str]:
         if len(seen.answered) >= spec.needed:
             return []
-        times = f"asked {len(spec.attempts)} times" if len(spec.attempts) > 1 else "asked once"
-        return [f"gate {spec} is shut: no answer from {', '.join(seen.silent)} ({times})"]
+        return [f"gate {spec} is shut: {_shut(spec, seen)}"]
 
 
-async def _answers(spec: GateField, target: str, machine: Machine) -> bool:
-    for seconds in spec.attempts:
-        if spec.tcp is not None:
-            answered = await machine.tcp(spec.tcp.address, spec.tcp.port, seconds)
-        elif spec.http is not None:
-            answered = 200 <= await machine.http(spec.http, seconds) < 400
-        else:
-            answered = await machine.ping(target, seconds)
-        if answered:
-            return True
-    return False
+def _shut(spec: GateField, seen: Answers) -> str:
+    if seen.failed:
+        return seen.failed
+    times = f"asked {len(spec.attempts)} times" if len(spec.attempts) > 1 else "asked once"
+    return f"no answer from {', '.join(seen.silent)} ({times})"
+
+
+async def _ask(spec: GateField, targets: Sequence[str], answered: set[str], machine: Machine) -> None:
+    """All with the first patience before one with the next: a dead one delays no other. Raises MachineError."""
+    end = machine.monotonic() + ENOUGH
+    for seconds, target in product(spec.attempts, targets):
+        if len(answered) >= spec.needed or machine.monotonic() > end:
+            return
+        if target not in answered and await _answers(spec, target, seconds, machine):
+            answered.add(target)
+
+
+async def _answers(spec: GateField, target: str, seconds: float, machine: Machine) -> bool:
+    if spec.tcp is not None:
+        return await machine.tcp(spec.tcp.address, spec.tcp.port, seconds)
+    if spec.http is not None:
+        return 200 <= await machine.http(spec.http, seconds) < 400
+    return await machine.ping(target, seconds)

@@ -1,4 +1,4 @@
-"""Mounts: a disk's filesystem, in the running container's mount namespace or on the host before the container starts."""
+"""Mounts: a disk's filesystem, in the container's mount namespace or on the host before the container starts."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ class MountKind(Kind[MountSpec, MountSeen]):
     side_by_side = False  # one below another must come after it
 
     def parts(self, service: Service) -> Sequence[MountSpec]:
-        return tuple(
+        """Outer ones first, whatever the order in which they are written: an outer one would hide what is below it."""
+        written = [
             MountSpec(
                 resource=disk.resource,
                 volume=disk.volume,
@@ -129,7 +130,8 @@ class MountKind(Kind[MountSpec, MountSeen]):
             )
             for disk in disks(service)
             if disk.mount is not None
-        )
+        ]
+        return tuple(sorted(written, key=lambda spec: spec.target.rstrip("/").count("/")))
 
     def key(self, spec: MountSpec) -> str:
         return spec.target

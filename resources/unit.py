@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
 from resources.machine import Machine, MachineError, Unavailable
-from resources.words import Unit
+from resources.words import Unit, once
 
 PROPERTIES = "LoadState,ActiveState,SubState,Result,TriggeredBy"
 RUNS = ("active", "reloading")
@@ -26,7 +26,8 @@ class UnitSpec(Model):
 
 @dataclass(frozen=True)
 class UnitSeen:
-    """`systemctl show`; all empty while the container does not run. `sockets` start it again when they are touched."""
+    """`systemctl show`; all empty while the container does not run. `sockets` (or timers, paths: TriggeredBy=) start it
+    again when they are touched."""
 
     load: str = ""
     active: str = "inactive"
@@ -84,7 +85,8 @@ class Revive(Start):
 
 @dataclass(frozen=True)
 class Stop(Step):
-    """systemctl stop, its sockets with it, and wait for the job."""
+    """systemctl stop, and wait for the jobs. What would start it again goes first: a client that asks while the unit is
+    being stopped must find nobody listening."""
 
     spec: UnitSpec
     sockets: tuple[str, ...]
@@ -99,7 +101,7 @@ class Stop(Step):
         return f"{self.spec.unit} stopped"
 
     async def run(self, machine: Machine) -> None:
-        await _systemctl(machine, self.spec, "stop", self.spec.unit, *self.sockets, timeout=self.timeout - 2)
+        await _systemctl(machine, self.spec, "stop", *self.sockets, self.spec.unit, timeout=self.timeout - 2)
 
 
 class UnitKind(Kind[UnitSpec, UnitSeen]):
@@ -107,7 +109,14 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
 
     name = "unit"
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
-        "units": (Annotated[tuple[Unit, ...], Field(description="in the container, started in this order")], ())
+        "units": (
+            Annotated[
+                tuple[Unit, ...],
+                AfterValidator(once(str)),
+                Field(description="in the container, started in this order"),
+            ],
+            (),
+        )
     }
 
     def parts(self, service: Service) -> Sequence[UnitSpec]:
@@ -153,7 +162,8 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
 
     def obstacles(self, spec: UnitSpec, seen: UnitSeen) -> list[str]:
         missing = seen.load in ("not-found", "masked", "bad-setting", "error")
-        return [f"{spec.unit} is {seen.load} in container {spec.domain}"] if missing else []
+        where = f"in container {spec.domain}" if spec.domain else "on this host"
+        return [f"{spec.unit} is {seen.load} {where}"] if missing else []
 
     def topics(self, spec: UnitSpec) -> frozenset[str]:
         return frozenset({f"units/{spec.domain or ''}"})
