@@ -69,7 +69,7 @@ def test_a_disk_that_lacks_writes_blocks_the_move(nfs: str) -> None:
 
 
 def test_a_target_that_cannot_start_gives_the_service_back(nfs: str) -> None:
-    """rpcbind's port is taken in hostb's container, so its units fail there: the move reverts within its deadline."""
+    """nfs-server fails in hostb's container: the move reverts within its deadline."""
     guard = "/run/systemd/system/nfs-server.service.d/broken.conf"
     inside = ["systemd-run", "--quiet", "--pipe", "--wait", "-M", machine("hostb")]
     rig.on(
@@ -77,7 +77,8 @@ def test_a_target_that_cannot_start_gives_the_service_back(nfs: str) -> None:
         *inside,
         "/bin/sh",
         "-c",
-        f"mkdir -p {guard.rpartition('/')[0]}; printf '[Service]\\nExecStartPre=/bin/false\\n' > {guard}; systemctl daemon-reload",
+        f"mkdir -p {guard.rpartition('/')[0]}; printf '[Service]\\nExecStartPre=/bin/false\\n' > {guard}; "
+        "systemctl daemon-reload",
     )
     try:
         rig.hactl("set", nfs, "deadline=20")

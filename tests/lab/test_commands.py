@@ -11,29 +11,6 @@ import yaml
 from examples.lab import rig
 from tests.lab.conftest import DISKS, EXAMPLES, Lab
 
-BAD = {
-    "does not parse": ("spec: [", 2, "applied.yaml:"),
-    "an unknown field": (("spec", "dedline", 5), 2, "did you mean deadline"),
-    "a path with ..": (("spec", "disks", [{"resource": "nfs-home", "mount": "/export/../etc"}]), 2, "'..'"),
-    "a name with a /": (("metadata", "name", "a/b"), 2, "DNS label"),
-    "an unknown kind": (("kind", None, "Sevice"), 2, "there are: "),
-}
-
-
-def one_sentence(text: str) -> bool:
-    return "Traceback" not in text and 0 < len(text.strip().splitlines()) <= 2
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_manifests_change_nothing_and_are_named(nfs: str, case: str) -> None:
-    what, code, said = BAD[case]
-    before = rig.hactl("get", "service", nfs, "-o", "json").stdout
-    refused = rig.apply(what if isinstance(what, str) else changed(*what), check=False)
-    assert refused.returncode == code, refused
-    assert said in refused.stderr
-    assert one_sentence(refused.stderr), refused.stderr
-    assert rig.hactl("get", "service", nfs, "-o", "json").stdout == before
-
 
 def changed(section: str, key: str | None, value: object) -> str:
     """examples/nfs.yaml with one thing changed."""
@@ -43,6 +20,30 @@ def changed(section: str, key: str | None, value: object) -> str:
     else:
         document[section][key] = value
     return str(yaml.safe_dump(document))
+
+
+BAD = {
+    "does not parse": ("spec: [", "applied.yaml:"),
+    "an unknown field": (changed("spec", "dedline", 5), "did you mean deadline"),
+    "a path with ..": (changed("spec", "disks", [{"resource": "nfs-home", "mount": "/export/../etc"}]), "'..'"),
+    "a name with a /": (changed("metadata", "name", "a/b"), "DNS label"),
+    "an unknown kind": (changed("kind", None, "Sevice"), "there are: "),
+}
+
+
+def one_sentence(text: str) -> bool:
+    return "Traceback" not in text and 0 < len(text.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_manifests_change_nothing_and_are_named(nfs: str, case: str) -> None:
+    text, said = BAD[case]
+    before = rig.hactl("get", "service", nfs, "-o", "json").stdout
+    refused = rig.apply(text, check=False)
+    assert refused.returncode == 2, refused
+    assert said in refused.stderr
+    assert one_sentence(refused.stderr), refused.stderr
+    assert rig.hactl("get", "service", nfs, "-o", "json").stdout == before
 
 
 @pytest.mark.parametrize(
