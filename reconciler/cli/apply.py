@@ -22,6 +22,7 @@ from reconciler.spec import Manifest, ServiceManifest, SpecError, parse, to_json
 from reconciler.store import Entry, StoreError, Txn, applied_key, host_key, service_key
 
 NOTHING = "Nothing was changed."
+RETRY = 5000  # ms between attempts while etcd is away
 
 
 @dataclass(frozen=True)
@@ -159,22 +160,27 @@ async def _watch(desk: Desk, paths: Sequence[Path], options: Options) -> None:
     """For ever. A broken file is named and changes nothing; the others are applied. etcd away: again after a while."""
     from watchfiles import awatch
 
-    await _apply_good(desk, paths, options, quiet=False)
-    async for _ in awatch(
-        *paths,
-        watch_filter=lambda _, path: manifests.is_manifest(Path(path)),
-        rust_timeout=2000,
-        yield_on_timeout=False,
-    ):
-        await _apply_good(desk, paths, options, quiet=True)
+    done = await _apply_good(desk, paths, options, quiet=False)
+
+    def only(_: object, path: str) -> bool:
+        return manifests.is_manifest(Path(path))
+
+    async for changes in awatch(*paths, watch_filter=only, rust_timeout=RETRY, yield_on_timeout=True):
+        if changes or not done:
+            done = await _apply_good(desk, paths, options, quiet=True)
 
 
-async def _apply_good(desk: Desk, paths: Sequence[Path], options: Options, *, quiet: bool) -> None:
+async def _apply_good(desk: Desk, paths: Sequence[Path], options: Options, *, quiet: bool) -> bool:
+    """Was it done? False: etcd did not answer, so it must be tried again."""
     try:
         loaded, problems = manifests.load(paths)
         broken = {problem.file for problem in problems}
         for problem in problems:
             print(problem, file=sys.stderr, flush=True)
         await apply_all(desk, [one for one in loaded if one.file not in broken], options, quiet=quiet)
-    except (Refused, StoreError) as e:
+    except Refused as e:
         print(e, file=sys.stderr, flush=True)
+    except StoreError as e:
+        print(f"{e}; trying again", file=sys.stderr, flush=True)
+        return False
+    return True

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from reconciler.cli import agent, apply, get, set_, status
+from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, status
 from reconciler.cli.errors import Code, Refused
 from reconciler.spec import SpecError
 from reconciler.store import Denied, StoreError, StoreUnreachable
@@ -25,9 +25,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("status")(status.command)
+app.command("plan")(plan.command)
 app.command("set")(set_.command)
+app.command("audit")(history.audit_command)
+app.command("events")(history.events_command)
 app.command("apply")(apply.command)
 app.command("get")(get.command)
+app.command("delete")(delete.command)
+app.command("confirm-dead")(dead.command)
 app.command("agent")(agent.command)
 
 
@@ -42,6 +47,14 @@ def _version(asked: bool) -> None:
 
             print(f"hactl {Options().version}")
         raise typer.Exit
+
+
+@app.command("fence-peer", hidden=True)
+def fence_peer() -> None:
+    """DRBD's fence-peer handler; DRBD calls it."""
+    from reconciler.cli.fence_peer import main
+
+    raise typer.Exit(main())
 
 
 @app.callback()

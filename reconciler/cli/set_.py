@@ -93,10 +93,10 @@ async def run(desk: Desk, service: str, change: Sequence[str], options: Options,
 async def _set(desk: Desk, service: str, change: Sequence[str], options: Options) -> Change | None:
     """None when somebody else was faster."""
     scene = await look(desk.store)
-    view = _view(scene, service)
+    view = service_view(scene, service)
     stands = plain(view.manifest)
     after = changed(stands, change)
-    _check_hosts(scene, view, after)
+    check_hosts(scene, view, after)
     words = tuple(differences(stands["spec"], plain(after)["spec"]))
     done = Change(view, after, view.revision, words)
     if done.moves and not options.anyway:
@@ -115,7 +115,8 @@ async def _set(desk: Desk, service: str, change: Sequence[str], options: Options
     return None if revision is None else Change(view, after, revision, words)
 
 
-def _view(scene: Scene, service: str) -> View:
+def service_view(scene: Scene, service: str) -> View:
+    """Of a service that can be changed. Raises Refused."""
     try:
         view = scene.view(service)
     except SpecError as e:
@@ -178,7 +179,8 @@ def _put(spec: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str
 # -- may it be? --------------------------------------------------------------------------------------------------------
 
 
-def _check_hosts(scene: Scene, view: View, after: ServiceManifest) -> None:
+def check_hosts(scene: Scene, view: View, after: ServiceManifest) -> None:
+    """Raises Refused when a host is named that nobody knows."""
     known = scene.known_hosts() | set(view.manifest.spec.hosts)
     for host in after.spec.hosts:
         if host not in known:
@@ -190,7 +192,7 @@ async def _check_ready(desk: Desk, view: View, target: str) -> None:
     if view.owner is not None and view.owner.host == target and is_alive(view, view.owner):
         return
     name = view.manifest.metadata.name
-    obstacles = await obstacles_of(desk, view, target)
+    view, obstacles = await target_obstacles(desk, view, target)
     if not obstacles:
         return
     keeps = f"{view.owner.host} keeps {name} until {target} is ready" if view.owner else f"{name} waits for {target}"
@@ -198,14 +200,14 @@ async def _check_ready(desk: Desk, view: View, target: str) -> None:
     raise Refused(Code.UNSAFE, f"refused: {target} cannot take {name}: {'; '.join(obstacles)}\n{NOTHING} {way_out}")
 
 
-async def obstacles_of(desk: Desk, view: View, target: str) -> list[str]:
-    """What the target says of the spec as it stands; a while is given to it to say so."""
+async def target_obstacles(desk: Desk, view: View, target: str) -> tuple[View, list[str]]:
+    """The view now, and what the target says of the spec as it stands; a while is given to it to say so."""
     clock = asyncio.get_running_loop().time
     ends = clock() + SAYING
     while not _has_said(view, target) and target in view.sessions and clock() < ends:
         await asyncio.sleep(POLL)
         view = (await look(desk.store)).view(view.manifest.metadata.name)
-    return view.target_obstacles(target)
+    return view, view.target_obstacles(target)
 
 
 def _has_said(view: View, target: str) -> bool:

@@ -172,6 +172,8 @@ def _in_the_way(scene: Scene, name: str, revision: int) -> str:
         return f"{name} is stalled on {now.owner or view.wanted}: {now.reason}"
     if view.owner is not None and not is_alive(view, view.owner) and not view.death(view.owner):
         return f"{name}: {now.reason}"
+    if not now.owner and view.wanted not in view.sessions:
+        return f"{name}: {now.reason}"
     target = view.statuses.get(view.wanted)
     has_said = target is not None and target.target is not None and target.target.revision == view.revision
     obstacles = now.obstacles.get(view.wanted, [])
