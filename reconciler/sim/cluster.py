@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from reconciler.loop import Agent, Options
-from reconciler.records import Status
+from reconciler.records import Owner, Status
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
 from reconciler.sim.clock import simulate
@@ -30,7 +30,7 @@ from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
 from reconciler.spec import ServiceManifest, parse_service, to_json
-from reconciler.store import Txn, outdated_key, service_key, status_key
+from reconciler.store import Entry, Txn, outdated_key, owner_key, service_key, status_key
 from resources.words import disks
 
 T = TypeVar("T")
@@ -182,9 +182,7 @@ class Cluster:
     async def change(self, name: str, part: str, **changes: object) -> None:
         """Change fields of `spec` or `metadata` as they stand in etcd, comparing what was read."""
         while True:
-            entry = await self.desk.get(service_key(name))
-            if entry is None:
-                raise Broken(f"there is no service {name}")
+            entry = await self.entry(service_key(name))
             document = json.loads(entry.value)
             document[part] = {**document[part], **changes}
             txn = Txn({entry.key: entry.revision}, {entry.key: (to_json(document), 0)})
@@ -200,12 +198,27 @@ class Cluster:
         entry = await self.desk.get(status_key(name, host))
         return parse_record(Status, entry.value) if entry else None
 
+    async def entry(self, key: str) -> Entry:
+        """A key that is there."""
+        found = await self.desk.get(key)
+        if found is None:
+            raise Broken(f"there is no {key}\n{self.timeline()}")
+        return found
+
     async def spec(self, name: str) -> ServiceManifest:
         """As it stands in etcd."""
-        entry = await self.desk.get(service_key(name))
-        if entry is None:
-            raise Broken(f"there is no service {name}")
-        return parse_service(entry.value)
+        return parse_service((await self.entry(service_key(name))).value)
+
+    async def owner(self, name: str) -> Owner:
+        """As it stands in etcd."""
+        owner = parse_record(Owner, (await self.entry(owner_key(name))).value)
+        assert owner is not None
+        return owner
+
+    @property
+    def now(self) -> float:
+        """Seconds of the story."""
+        return asyncio.get_running_loop().time()
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -217,18 +230,18 @@ class Cluster:
 
     async def until(self, condition: Callable[[], bool], within: float = SETTLES, what: str = "it") -> None:
         """Raises Broken when it does not come about."""
-        end = asyncio.get_running_loop().time() + within
+        end = self.now + within
         while not condition():
-            if asyncio.get_running_loop().time() > end:
+            if self.now > end:
                 raise Broken(f"{what} did not come about within {within:.0f} s\n{self.timeline()}")
             await self.run(0.25)
 
     async def until_ready(self, *names: str, within: float = SETTLES) -> None:
         """Rule 4: Ready on its primary, as its agent says and as the world is."""
-        end = asyncio.get_running_loop().time() + within
+        end = self.now + within
         for name in names or sorted(self.services):
             while problem := await self.not_ready(name):
-                if asyncio.get_running_loop().time() > end:
+                if self.now > end:
                     raise Broken(f"{name} is not Ready after {within:.0f} s: {problem}\n{self.timeline()}")
                 await self.run(0.25)
 

@@ -48,10 +48,10 @@ class SimEtcd:
         self._leader: str | None = members[0]
         self._election: asyncio.TimerHandle | None = None
 
-    def client(self, name: str) -> SimStore:
-        """A Store for a process on that host."""
+    def client(self, name: str, first: int | None = None) -> SimStore:
+        """A Store for a process on that host. `first`: the member it tries first, by default any."""
         self._clients += 1
-        return SimStore(self, name, f"{self._seed}/{name}/{self._clients}")
+        return SimStore(self, name, f"{self._seed}/{name}/{self._clients}", first)
 
     def value(self, key: str) -> str | None:
         """What stands there now, for the rules: no call, no time."""
@@ -184,10 +184,10 @@ class SimEtcd:
 class SimStore:
     """A `Store`: one process's connection."""
 
-    def __init__(self, etcd: SimEtcd, name: str, seed: str) -> None:
+    def __init__(self, etcd: SimEtcd, name: str, seed: str, first: int | None) -> None:
         self.name, self._etcd = name, etcd
         self._chance = random.Random(seed)
-        self._at = self._chance.randrange(len(etcd.members))
+        self._at = self._chance.randrange(len(etcd.members)) if first is None else first
         self._lock = asyncio.Lock()
         self._count = 0  # transactions that were begun: a copy of an earlier one does nothing any more
         self._closed = False
