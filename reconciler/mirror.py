@@ -107,7 +107,7 @@ class Mirror:
             epoch_revision=epoch.revision if epoch else 0,
             sessions={key: found for key, found in self._records(Session, "sessions")},
             deaths={(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
-            outdated=frozenset((disk, host) for disk, host in self._outdated()),
+            outdated=dict(self._outdated()),
             statuses={key: found for key, found in self._records(Status, f"status/{name}")},
         )
 
@@ -132,7 +132,7 @@ class Mirror:
             if (record := parse(model, entry.value)) is not None:
                 yield key.rpartition("/")[2], record
 
-    def _outdated(self) -> Iterator[tuple[str, str]]:
-        for key, _ in self._under("outdated"):
+    def _outdated(self) -> Iterator[tuple[tuple[str, str], int]]:
+        for key, entry in self._under("outdated"):
             disk, _, host = key.removeprefix(f"{ROOT}outdated/").rpartition("/")
-            yield disk, host
+            yield (disk, host), entry.revision

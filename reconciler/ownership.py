@@ -42,7 +42,7 @@ class View:
     epoch_revision: int = 0
     sessions: Mapping[str, Session] = field(default_factory=dict)
     deaths: Mapping[tuple[str, str], Death] = field(default_factory=dict)
-    outdated: frozenset[tuple[str, str]] = frozenset()  # (disk, host) of copies that lack writes
+    outdated: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (disk, host) whose copy lacks writes
     statuses: Mapping[str, Status] = field(default_factory=dict)
 
     @property

@@ -146,6 +146,14 @@ class Event(Record):
     epoch: int | None = None
 
 
+class Outdated(Record):
+    """That copy lacks writes: since when, by whose word, in which epoch of the service."""
+
+    since: str
+    by: str
+    epoch: int = 0
+
+
 class Audit(Record):
     """A change by a user, or by an agent where it changes a spec (revert). Written in the change's own transaction."""
 

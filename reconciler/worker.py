@@ -7,17 +7,19 @@ little: the epoch it holds, the one it gave up, when the bring-up began, and how
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from loguru import logger
 
-from reconciler import moves
+from reconciler import copies, moves
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import Applied
 from reconciler.mirror import Mirror
 from reconciler.observe import Snapshot, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide
-from reconciler.plan import plan
+from reconciler.plan import Plan, plan
 from reconciler.publish import AUDIT_LASTS, Publisher
 from reconciler.records import Event, Progress, Status, stamp
 from reconciler.session import SessionKeeper
@@ -65,12 +67,13 @@ class Worker:
         self._p = parts
         self._memory = Memory()
         self._poked = asyncio.Event()
-        self._urgent = False
+        self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
         self.topics: frozenset[str] = frozenset()
 
     def poke(self, *, urgent: bool = True) -> None:
         """Look again, now; not urgent: unless a failed step's retry is being waited for."""
-        self._urgent |= urgent
+        if urgent:
+            self._stirred.set()
         if urgent or not self._memory.trouble.times:
             self._poked.set()
 
@@ -78,7 +81,6 @@ class Worker:
         """Pass after pass."""
         while True:
             self._poked.clear()
-            self._urgent = False
             try:
                 delay = await self.reconcile()
             except StoreError as e:
@@ -114,7 +116,8 @@ class Worker:
             if claimed is None:
                 return self._waiting(view, snapshot, verdict, dropped)
             view, verdict = claimed
-        outcome = await self._act(view, snapshot, verdict, dropped)
+        first = await self._held_up(view, snapshot, verdict)
+        outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
             snapshot = await observe(parts, self._p.machine)
         self._learn(outcome)
@@ -125,7 +128,8 @@ class Worker:
         self._p.publisher.status(self.name, status)
         if verdict.intent is Intent.HOLD and await self._revert(view, snapshot, status, dropped):
             return 0.0
-        return self._next(status, outcome)
+        delay = 0.0 if outcome.given_up else self._next(status, outcome)
+        return delay if (left := self._left(view)) is None else min(delay, max(left, SETTLING))
 
     # -- the steps of a pass, in their order ---------------------------------------------------------------------------
 
@@ -185,11 +189,32 @@ class Worker:
             return None
         return fresh, Verdict(Role.ACTIVE, Intent.HOLD, epoch=owner.epoch)
 
-    async def _act(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Outcome:
-        steps = plan(snapshot, verdict.role, dropped)
+    async def _held_up(self, view: View, snapshot: Snapshot, verdict: Verdict) -> Plan:
+        """Marks of copies are set and cleared by the owner alone; what to do first about I/O that is held."""
+        if not verdict.epoch:
+            lost = view.owner is not None and view.owner.host != self._p.machine.host
+            return copies.first(snapshot, owner=False) if lost else Plan()
+        for said, txn in copies.cleared(view, self._p.machine.host, snapshot):
+            if (revision := await self._p.store.commit(txn)) is not None:
+                self._note(txn, revision)
+                self._decision(said, verdict.epoch)
+        for part in copies.held_up(snapshot):
+            disk = part.kind.key(part.spec)
+            txn = copies.mark(view, self._p.machine, disk)
+            if (revision := await self._p.store.commit(txn)) is None:
+                return Plan()  # somebody else owns it, or the handler has marked it meanwhile: the next look tells
+            self._note(txn, revision)
+            self._decision(f"goes on with disk {disk} alone; the other copy is marked outdated", verdict.epoch)
+        return copies.first(snapshot, owner=True)
+
+    async def _act(
+        self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str], first: Plan
+    ) -> Outcome:
+        steps = Plan((*first.groups, *plan(snapshot, verdict.role, dropped).groups))
         if verdict.role is not Role.ABSENT:
             self._p.applied.note(self.name, view.text)
-        if not steps.steps:
+        late = verdict.intent is Intent.HOLD and self._left(view) == 0 and not ready(snapshot, dropped)
+        if late or not steps.steps:
             return Outcome()
         started = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
         self._p.publisher.status(self.name, started)
@@ -203,7 +228,48 @@ class Worker:
             done += 1
             self._step_event(ran, verdict.epoch)
 
-        return await act(steps, self._p.machine, lambda: self._forbidden(verdict), told)
+        def given_up() -> Coroutine[Any, Any, str]:
+            return self._given_up(view, verdict, self._me(snapshot))
+
+        return await act(steps, self._p.machine, lambda: self._forbidden(verdict), told, given_up)
+
+    async def _given_up(self, view: View, verdict: Verdict, me: Me) -> str:
+        """Returns, with why, as soon as another plan is called for: a step that hangs must not hold up a move."""
+        while True:
+            self._stirred.clear()
+            if changed := self._changed(view, verdict, me):
+                return changed
+            left = self._left(view) if verdict.intent is Intent.HOLD else None
+            try:
+                async with asyncio.timeout(left):
+                    await self._stirred.wait()
+            except TimeoutError:
+                return "the move's deadline has passed"
+
+    def _changed(self, view: View, verdict: Verdict, me: Me) -> str:
+        """Why the plan made from that view is out of date, or ""."""
+        try:
+            fresh = self._p.mirror.view(self.name)
+        except SpecError:
+            return "its spec has become invalid"
+        if fresh is None or fresh.revision != view.revision:
+            return "its spec has changed"
+        now = decide(fresh, me)
+        return "" if (now.role, now.intent) == (verdict.role, verdict.intent) else now.note or f"{now.role} by now"
+
+    def _way_back(self, view: View) -> str:
+        """The host that a move to this one may revert to now, or ""."""
+        if self._memory.was_ready or view.owner is None or view.owner.epoch != self._memory.epoch:
+            return ""
+        back = view.owner.previous
+        possible = back in view.sessions and back in view.manifest.spec.hosts and view.wanted == self._p.machine.host
+        return back if possible else ""
+
+    def _left(self, view: View) -> float | None:
+        """Seconds until the move to this host reverts, at least 0; None when it will not."""
+        if not self._way_back(view):
+            return None
+        return max(0.0, self._memory.since + view.manifest.spec.deadline - self._p.machine.monotonic())
 
     def _forbidden(self, verdict: Verdict) -> str:
         """Why no exclusive step may run at this moment; asked before each."""
@@ -226,7 +292,7 @@ class Worker:
             self._memory.trouble = Trouble(f"could not {failed.step}: {failed.failed}", self._memory.trouble.times + 1)
         elif outcome.forbidden:
             self._memory.trouble = Trouble(outcome.forbidden, self._memory.trouble.times + 1)
-        else:
+        elif not outcome.given_up:
             self._memory.trouble = Trouble()
 
     async def _let_go(self, view: View, snapshot: Snapshot, verdict: Verdict) -> float:
@@ -252,11 +318,8 @@ class Worker:
         """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
         memory, machine = self._memory, self._p.machine
         memory.was_ready |= ready(snapshot, dropped)
-        late = machine.monotonic() - memory.since > view.manifest.spec.deadline
-        if memory.was_ready or not late or view.owner is None or view.owner.epoch != memory.epoch:
-            return False
-        back = view.owner.previous
-        if not back or back not in view.sessions or back not in view.manifest.spec.hosts or view.wanted != machine.host:
+        back = self._way_back(view)
+        if self._left(view) != 0:
             return False
         why = f"not Ready on {machine.host} within its deadline of {view.manifest.spec.deadline:.0f} s: {status.reason}"
         lease = await self._p.publisher.leases.get(AUDIT_LASTS)

@@ -18,6 +18,7 @@ from resources.words import DiskField, disks, once
 
 PATIENCE = 10.0  # seconds for drbdsetup to say what is
 HANDLER_PATIENCE = 45.0  # a promotion without the peer waits for the fence-peer handler
+ROLES = ("primary", "secondary")
 NO_SUCH = ("No such resource", "not defined", "unknown resource", "Unknown resource")
 
 
@@ -32,10 +33,11 @@ class DiskSpec(Model):
 class _Switch(Step):
     resource: str
 
-    async def _drbdadm(self, machine: Machine, role: str) -> None:
-        done = await machine.run("drbdadm", role, self.resource, timeout=self.timeout - 1)
+    async def _drbdadm(self, machine: Machine, verb: str, *options: str) -> None:
+        done = await machine.run("drbdadm", verb, *options, self.resource, timeout=self.timeout - 1)
         if done.status:
-            raise MachineError(f"DRBD refuses to make {self.resource} {role}: {said_by(done.err or done.out)}")
+            wanted = f"make {self.resource} {verb}" if verb in ROLES else f"{verb} {self.resource}"
+            raise MachineError(f"DRBD refuses to {wanted}: {said_by(done.err or done.out)}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,57 @@ class Demote(_Switch):
 
     async def run(self, machine: Machine) -> None:
         await self._drbdadm(machine, "secondary")
+
+
+@dataclass(frozen=True)
+class Resume(_Switch):
+    """Held I/O goes on (drbdadm resume-io): DRBD asks its handler only once."""
+
+    exclusive = True
+
+    def __str__(self) -> str:
+        return f"resume the I/O of disk {self.resource}"
+
+    @property
+    def done(self) -> str:
+        return f"I/O of disk {self.resource} goes on"
+
+    async def run(self, machine: Machine) -> None:
+        await self._drbdadm(machine, "resume-io")
+
+
+@dataclass(frozen=True)
+class GiveUp(_Switch):
+    """The held writers get I/O errors, not a byte is written; then it can be unmounted and demoted, without a reset."""
+
+    down = True
+
+    def __str__(self) -> str:
+        return f"give up the held I/O of disk {self.resource}"
+
+    @property
+    def done(self) -> str:
+        return f"held I/O of disk {self.resource} given up"
+
+    async def run(self, machine: Machine) -> None:
+        await self._drbdadm(machine, "disconnect")
+        await self._drbdadm(machine, "detach", "--force")
+        await self._drbdadm(machine, "resume-io")
+
+
+@dataclass(frozen=True)
+class Attach(_Switch):
+    """What was given up or detached takes part again (drbdadm adjust); DRBD resyncs what it lacks."""
+
+    def __str__(self) -> str:
+        return f"attach disk {self.resource}"
+
+    @property
+    def done(self) -> str:
+        return f"disk {self.resource} attached"
+
+    async def run(self, machine: Machine) -> None:
+        await self._drbdadm(machine, "adjust")
 
 
 class DiskKind(Kind[DiskSpec, Disk | None]):
@@ -118,7 +171,10 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
             return []
         if role is Role.ACTIVE:
             return [] if seen.role == "Primary" else [Promote(f"it is {seen.role}", spec.resource)]
-        return [Demote("this host is not to be its primary", spec.resource)] if seen.role == "Primary" else []
+        if seen.role == "Primary":
+            return [Demote("this host is not to be its primary", spec.resource)]
+        diskless = [volume for volume in seen.volumes if volume.disk == "Diskless"]
+        return [Attach("it has no disk under it here", spec.resource)] if diskless and role is Role.STANDBY else []
 
     def conditions(self, spec: DiskSpec, role: Role, seen: Disk | None) -> list[Condition]:
         if seen is None:
@@ -158,6 +214,21 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         # Of several peers the one that has it now matters: whoever else is away does not make this copy older.
         primary = tuple(peer for peer in seen.peers if peer.role == "Primary")
         return [*_missing(spec, seen), *behind, *lonely] or _links(spec, primary or seen.peers)
+
+    def held_up(self, spec: DiskSpec, seen: Disk | None) -> bool:
+        return seen is not None and seen.role == "Primary" and "fencing" in seen.suspended
+
+    def current(self, spec: DiskSpec, seen: Disk | None) -> bool:
+        if seen is None or seen.role != "Primary" or not seen.peers:
+            return False
+        copies = [copy for peer in seen.peers if peer.connection == "Connected" for copy in peer.copies]
+        return len(copies) == len(seen.peers) * len(seen.volumes) and all(copy.disk == "UpToDate" for copy in copies)
+
+    def go_on(self, spec: DiskSpec, seen: Disk | None) -> list[Step]:
+        return [Resume("its peer's copy is marked outdated", spec.resource)]
+
+    def give_up(self, spec: DiskSpec, seen: Disk | None) -> list[Step]:
+        return [GiveUp("another host owns the service, so this can never be written", spec.resource)]
 
     def topics(self, spec: DiskSpec) -> frozenset[str]:
         return frozenset({f"disk/{spec.resource}"})

@@ -144,6 +144,22 @@ class Kind(ABC, Generic[S, Seen]):
         """Pure: why this host could not take it over now; each names the thing and, where there is one, the way out."""
         return []
 
+    def held_up(self, spec: S, seen: Seen) -> bool:
+        """Pure: does it hold all I/O, having lost its peer, until somebody decides?"""
+        return False
+
+    def current(self, spec: S, seen: Seen) -> bool:
+        """Pure: is every other copy of it connected and up to date, as seen from here?"""
+        return False
+
+    def go_on(self, spec: S, seen: Seen) -> list[Step]:
+        """Pure: let what is held up go on. Only the owner may, and only once the other copies are marked outdated."""
+        return []
+
+    def give_up(self, spec: S, seen: Seen) -> list[Step]:
+        """Pure: end what is held up without writing it: another host owns the service by now."""
+        return []
+
     def topics(self, spec: S) -> frozenset[str]:
         """Of `Machine.changes`, the ones that mean: look at this again."""
         return frozenset()

@@ -97,7 +97,10 @@ class Scene:
             epoch_revision=epoch.revision if epoch else 0,
             sessions=self.sessions(),
             deaths={(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
-            outdated=frozenset((rest.partition("/")[0], rest.rpartition("/")[2]) for rest, _ in self.under("outdated")),
+            outdated={
+                (rest.partition("/")[0], rest.rpartition("/")[2]): entry.revision
+                for rest, entry in self.under("outdated")
+            },
             statuses=self.statuses(name),
         )
 
