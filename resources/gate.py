@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
 from resources.machine import Machine, MachineError
@@ -23,6 +30,14 @@ class Endpoint(Model):
     port: Port
 
 
+def _need(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+    """One sentence in place of one for each branch of the choice."""
+    try:
+        return validated(value)
+    except ValidationError as e:
+        raise ValueError(f"is {value!r}; it can be all, any or a number of addresses") from e
+
+
 class GateField(Model):
     """One of: ping of addresses, a TCP port that accepts, a URL that answers. `attempts`: seconds to wait for an
     answer, once each, until there is one; `need`: how many of the pinged addresses must answer."""
@@ -31,7 +46,7 @@ class GateField(Model):
     tcp: Endpoint | None = None
     http: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$")] = None
     attempts: Annotated[tuple[Annotated[float, Field(gt=0, le=60)], ...], Field(min_length=1)] = (5, 10, 30)
-    need: Literal["all", "any"] | Annotated[int, Field(ge=1)] = "all"
+    need: Annotated[Literal["all", "any"] | Annotated[int, Field(ge=1)], WrapValidator(_need)] = "all"
 
     @model_validator(mode="after")
     def _one(self) -> GateField:

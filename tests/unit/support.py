@@ -7,15 +7,19 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from reconciler.ownership import View
+from reconciler.records import Owner, Session, Status, Target
 from reconciler.sim.clock import simulate
 from reconciler.sim.machine import SimMachine
 from reconciler.sim.world import Domain, Host, World
-from reconciler.spec import ServiceManifest, validate
+from reconciler.spec import Deletion, ServiceManifest, to_json, validate
 from resources.kind import AnyPart, Kind, Role, Step, take_apart
 from resources.machine import Finished
 from resources.registry import KINDS
 
 CAPTURED = Path(__file__).resolve().parents[1] / "captured"
+
+NOW = "2026-11-24T07:00:00.000Z"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,3 +94,40 @@ async def bring(kind: Kind[Any, Any], spec: Any, role: Role, hands: SimMachine) 
 def texts(steps: list[Step]) -> list[str]:
     """The steps in words."""
     return [str(step) for step in steps]
+
+
+def session(host: str, boot: int = 1) -> Session:
+    """That host's agent is alive, in its `boot`th incarnation."""
+    return Session(host=host, boot_id=boot_id(host, boot), version="0", since=NOW)
+
+
+def boot_id(host: str, boot: int = 1) -> str:
+    """As the simulated hosts name their incarnations."""
+    return f"boot-{host}-{boot}"
+
+
+def owned(host: str, epoch: int = 7, boot: int = 1, previous: str = "") -> Owner:
+    """The owner key of that incarnation."""
+    return Owner(host=host, boot_id=boot_id(host, boot), epoch=epoch, since=NOW, previous=previous)
+
+
+def view(owner: Owner | None = None, *, sessions: str = "hosta hostb", deleted: bool = False, **more: Any) -> View:
+    """What etcd says of the service nfs at revision 10; `fields` are of its spec, the rest of View."""
+    found = manifest(**more.pop("fields", {}))
+    if deleted:
+        gone = found.metadata.model_copy(update={"deleted": Deletion(at=NOW, by="me")})
+        found = found.model_copy(update={"metadata": gone})
+    facts: dict[str, Any] = {
+        "revision": 10,
+        "text": to_json(found.model_dump(mode="json", exclude_none=True)),
+        "owner": owner,
+        "owner_revision": 8 if owner else 0,
+        "sessions": {host: session(host) for host in sessions.split()},
+    }
+    return View(found, **{**facts, **more})
+
+
+def ready_target(revision: int = 10, *obstacles: str) -> Status:
+    """What a standby publishes: it could take the service over, or why not."""
+    target = Target(ready=not obstacles, revision=revision, obstacles=list(obstacles))
+    return Status(role=Role.STANDBY, state="Standby", since=NOW, revision=revision, target=target)
