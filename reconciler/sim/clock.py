@@ -42,7 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual_now = 0.0
-        self._rounds = 0
+        self.rounds = 0  # at this moment of virtual time
         super().__init__(_NoFiles(self._jump))
 
     def time(self) -> float:
@@ -54,10 +54,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if timeout > 0:
             # A round up to a nanosecond: the loop must find the timer due, whatever the sum of floats has lost.
             self._virtual_now += max(timeout, 1e-9)
-            self._rounds = 0
+            self.rounds = 0
             return
-        self._rounds += 1
-        if self._rounds > SPINS:
+        self.rounds += 1
+        if self.rounds > SPINS:
             raise Spinning(f"time stands still at {self._virtual_now:.3f} s while tasks go round")
 
 
@@ -70,6 +70,7 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
+        loop.rounds = 0
         try:
             _cancel_all(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())

@@ -274,7 +274,10 @@ class SimMachine:
         await self.takes(0.002)
         if domain is None:
             return address in self.sim.world.neighbours and self.sim.links["lan"]
-        await self.meets(f"tcp {port}")
+        try:
+            await self.meets(f"tcp {port}")
+        except MachineError:
+            return False
         place = self._place_or_none(domain)
         return place is not None and all(unit.active == "active" for unit in place.units.values())
 
