@@ -1,14 +1,15 @@
 """Act: run a plan's steps. Each has a timeout; exclusive ones only while this host may; the first failure ends it.
 
 Fourth in the flow: spec → observe → plan → act → status. Nothing is concluded from a step's success: the next
-observation says what is true.
+observation says what is true. So a plan may be given up at any moment, in the middle of a step that hangs too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.plan import Group, Plan
 from resources.kind import Step
@@ -30,10 +31,12 @@ class Ran:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was run, in order of ending; `forbidden` is set when an exclusive step was not allowed."""
+    """What was run, in order of ending; `forbidden` is set when an exclusive step was not allowed, `given_up` when
+    the plan was not to be carried out any more."""
 
     ran: tuple[Ran, ...] = ()
     forbidden: str = ""
+    given_up: str = ""
 
     @property
     def failed(self) -> Ran | None:
@@ -41,17 +44,44 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        return not self.forbidden and self.failed is None
+        return not self.forbidden and not self.given_up and self.failed is None
+
+
+async def _never() -> str:
+    return str(await asyncio.get_running_loop().create_future())
 
 
 async def act(
-    plan: Plan, machine: Machine, may: Callable[[], str], told: Callable[[Step, Ran | None], None]
+    plan: Plan,
+    machine: Machine,
+    may: Callable[[], str],
+    told: Callable[[Step, Ran | None], None],
+    given_up: Callable[[], Coroutine[Any, Any, str]] = _never,
 ) -> Outcome:
     """Run it. `may` says why no exclusive step may run now ("" when one may), asked before each.
 
-    `told` hears of each step twice: with None as it begins, with its Ran when it is over.
+    `told` hears of each step twice: with None as it begins, with its Ran when it is over. `given_up` returns, with
+    the clause that says why, as soon as the plan is not to be carried out any more: the step at hand is ended.
     """
     ran: list[Ran] = []
+    running = asyncio.create_task(_run_plan(plan, machine, may, told, ran))
+    watching = asyncio.create_task(given_up())
+    try:
+        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return Outcome(tuple(ran), running.result())
+        why = watching.result()
+    finally:
+        for task in (running, watching):
+            task.cancel()
+        await asyncio.gather(running, watching, return_exceptions=True)
+    return Outcome(tuple(ran), given_up=why)
+
+
+async def _run_plan(
+    plan: Plan, machine: Machine, may: Callable[[], str], told: Callable[[Step, Ran | None], None], ran: list[Ran]
+) -> str:
+    """Adds to `ran`. Why an exclusive step was not allowed, or ""."""
 
     async def run(step: Step) -> Ran:
         if step.exclusive and (why := may()):
@@ -67,8 +97,8 @@ async def act(
             if not await _run_group(group, run):
                 break
     except Forbidden as e:
-        return Outcome(tuple(ran), str(e))
-    return Outcome(tuple(ran))
+        return str(e)
+    return ""
 
 
 async def _run_group(group: Group, run: Callable[[Step], Awaitable[Ran]]) -> bool:

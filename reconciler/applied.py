@@ -11,10 +11,12 @@ from resources.machine import Machine
 from resources.registry import KINDS
 
 DIRECTORY = "/run/hactl/applied"
+SETTLED = "/run/hactl/settled"
 
 
 class Applied:
-    """One file a service, JSON as in etcd."""
+    """One file a service, JSON as in etcd; and one with the epoch in which it was Ready here, so that an agent that is
+    started again knows an old move from one that has not succeeded yet."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -29,7 +31,16 @@ class Applied:
     def forget(self, name: str) -> None:
         """The service is gone from this host."""
         self._machine.remove(f"{DIRECTORY}/{name}.json")
+        self._machine.remove(f"{SETTLED}/{name}")
         self._known.pop(name, None)
+
+    def settle(self, name: str, epoch: int) -> None:
+        """The service has been Ready here in this epoch."""
+        self._machine.write(f"{SETTLED}/{name}", str(epoch))
+
+    def settled(self, name: str, epoch: int) -> bool:
+        """Has it?"""
+        return self._machine.read(f"{SETTLED}/{name}") == str(epoch)
 
     def dropped(self, name: str, parts: tuple[AnyPart, ...]) -> tuple[AnyPart, ...]:
         """The parts that were applied and are no longer in the spec."""

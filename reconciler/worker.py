@@ -165,7 +165,7 @@ class Worker:
         """Found in etcd as ours, with things held: the epoch of a predecessor of this process, in this incarnation."""
         if verdict.epoch and verdict.epoch != self._memory.epoch:
             self._memory.epoch, self._memory.since = verdict.epoch, self._p.machine.monotonic()
-            self._memory.was_ready = False
+            self._memory.was_ready = self._p.applied.settled(self.name, verdict.epoch)
             self._decision(f"goes on owning it (epoch {verdict.epoch})", verdict.epoch)
         if not verdict.epoch:
             self._memory.epoch = 0
@@ -317,7 +317,9 @@ class Worker:
     async def _revert(self, view: View, snapshot: Snapshot, status: Status, dropped: frozenset[str]) -> bool:
         """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
         memory, machine = self._memory, self._p.machine
-        memory.was_ready |= ready(snapshot, dropped)
+        if not memory.was_ready and ready(snapshot, dropped):
+            memory.was_ready = True
+            self._p.applied.settle(self.name, memory.epoch)
         back = self._way_back(view)
         if self._left(view) != 0:
             return False
