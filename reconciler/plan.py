@@ -52,14 +52,15 @@ def _until_unknown(
 ) -> list[tuple[AnyPart, list[Step]]]:
     """The steps in one direction, as far as the stage of the first part that could not be read.
 
-    Nothing is built upon what is unknown, and nothing is pulled away from under it.
+    Nothing is built upon what is unknown, and nothing is pulled away from under it. Checks and gates only look on:
+    one that cannot tell must not keep an address or a disk where it does not belong.
     """
     kept: list[tuple[AnyPart, list[Step]]] = []
     barrier: Stage | None = None
     for part, steps in wanted:
         if barrier is not None and part.stage != barrier:
             break
-        if isinstance(snapshot.seen[part.id], Unknown):
+        if isinstance(snapshot.seen[part.id], Unknown) and part.stage is not Stage.CHECK:
             barrier = part.stage
         kept.append((part, [step for step in steps if step.down == down]))
     return kept
