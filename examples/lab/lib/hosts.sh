@@ -21,14 +21,14 @@ put_hactl() {
     CODE=$(cd "$stage" && find . -type f | sort | xargs sha256sum | sha256sum | cut -c 1-16)
     "$PYTHON" -m compileall -q --invalidation-mode unchecked-hash -s "$stage" -p /opt/hactl/lib "$stage" ||
         complain "the tree's code has errors: see above"
-    tar -C "$stage" -cf "$RUN/code.tar" reconciler resources || return 1
+    tar -C "$stage" -czf "$RUN/code.tar.gz" reconciler resources || return 1
     for host in $HOSTS; do if [[ $(power_of "$host") == on ]]; then on+=" $host"; else say "$host is off or frozen: hactl is not copied there"; fi; done
     # shellcheck disable=SC2086
     each put_on $on
 }
 
 put_on() {
-    on_host "$1" /usr/local/lib/lab/install-code "$CODE" <"$RUN/code.tar" || { complain "hactl could not be copied to $1"; return 1; }
+    on_host "$1" /usr/local/lib/lab/install-code "$CODE" <"$RUN/code.tar.gz" || { complain "hactl could not be copied to $1"; return 1; }
     [[ $1 != witness ]] || return 0
     if [[ ! -e $AGENT_UNIT ]]; then
         complain "there is no $AGENT_UNIT: $1 has no agent"

@@ -72,8 +72,7 @@ furnish() {
         console-getty.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
         systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
         modprobe@efi_pstore.service || return 1
-    systemctl --root="$root" enable lab-setup.service lab-drbd.service lab-containers.service etcd.service libvirtd.service \
-        ssh.service || return 1
+    systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service || return 1
     : >"$root/etc/machine-id"
 }
 
