@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, create_model, model_validator
@@ -144,8 +145,9 @@ def parse(text: str) -> Manifest:
         raise SpecError([((), f"is not JSON: {e}")]) from e
 
 
+@lru_cache(maxsize=1024)
 def parse_service(text: str) -> ServiceManifest:
-    """Like `parse`, for a key under /hactl/services/."""
+    """Like `parse`, for a key under /hactl/services/. Every pass reads it; it is frozen, so once is enough."""
     manifest = parse(text)
     if not isinstance(manifest, ServiceManifest):
         raise SpecError([(("kind",), "is Host, where a Service belongs")])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_interface
 
 from reconciler.sim.rules import missing
-from reconciler.sim.world import Host, World
+from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
 from resources.words import disks
 
@@ -18,7 +17,7 @@ class Client:
 
     def __init__(self, world: World, service: ServiceManifest) -> None:
         self._world, self._service = world, service
-        self._address = str(ip_interface(service.spec.get("addresses")[0].address).ip)
+        self._address = ip_of(service.spec.get("addresses")[0].address)
         self.acknowledged = 0
         self.longest = 0.0
 

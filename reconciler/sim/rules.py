@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from reconciler.sim.drbd import Copy, Resource
-from reconciler.sim.world import Host, World
+from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
 from resources.words import DiskField, disks
 
@@ -74,7 +73,7 @@ class Rules:
                 yield f"Primary of disk {disk.name}"
         for place in host.places():
             yield from (f"{one.source} mounted" for one in place.mounts)
-            yield from (f"address {ip_interface(one.address).ip}" for one in place.addresses)
+            yield from (f"address {ip_of(one.address)}" for one in place.addresses)
         for service in self.services:
             yield from _held_of(service, host)
 
@@ -125,7 +124,7 @@ def missing(world: World, service: ServiceManifest, host: str) -> list[str]:
     if not there.runs or place is None:
         return [f"{spec.domain or 'the host'} does not run on {host}"]
     found = [f"unit {unit}" for unit in spec.get("units") if place.unit(unit).active != "active"]
-    found += [f"address {one.address}" for one in spec.get("addresses") if not place.has(str(_ip(one.address)))]
+    found += [f"address {one.address}" for one in spec.get("addresses") if not place.has(ip_of(one.address))]
     for disk in disks(spec):
         found += _missing_disk(world, disk, there, spec.domain)
     return [f"{name}: {text} on {host}" for name in [service.metadata.name] for text in found]
@@ -137,7 +136,3 @@ def _missing_disk(world: World, disk: DiskField, host: Host, domain: str | None)
     place = host.place(None if disk.where == "host" else domain)
     if disk.mount is not None and (place is None or disk.mount not in [one.target for one in place.mounts]):
         yield f"mount {disk.mount}"
-
-
-def _ip(address: str) -> object:
-    return ip_interface(address).ip

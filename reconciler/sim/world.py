@@ -9,12 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import ip_interface
 
 from reconciler.sim.drbd import Handler, Resource
 from resources.machine import Address, Mounted, Process
 
 LINKS = ("lan", "replication")
+
+
+@cache
+def ip_of(address: str) -> str:
+    """192.0.2.10/24 -> 192.0.2.10; asked after every event."""
+    return str(ip_interface(address).ip)
 
 
 @dataclass
@@ -42,7 +49,7 @@ class Place:
         return self.units.setdefault(name, Unit())
 
     def has(self, ip: str) -> bool:
-        return any(str(ip_interface(one.address).ip) == ip for one in self.addresses)
+        return any(ip_of(one.address) == ip for one in self.addresses)
 
 
 @dataclass
