@@ -67,7 +67,9 @@ def parse(text: str, file: str) -> tuple[list[Loaded], list[Problem]]:
             loaded += [one] if one else []
     except yaml.MarkedYAMLError as e:
         problems.append(_unparsable(e, file))
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
+    except RecursionError:
+        problems.append(Problem(file, 0, "is nested too deep, or has an anchor within itself"))
+    except (yaml.YAMLError, ValueError) as e:
         problems.append(Problem(file, 0, f"is not YAML: {' '.join(str(e).split())}"))
     return loaded, problems
 
@@ -87,8 +89,9 @@ def _validate(node: yaml.Node, document: Any, file: str) -> tuple[Loaded | None,
 
 def _unparsable(e: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = e.problem_mark or e.context_mark
-    what = " ".join(f"{e.problem or 'it does not parse'}{f' ({e.context})' if e.context else ''}".split())
-    return Problem(file, mark.line + 1 if mark else 0, f"is not YAML: {what}")
+    begun = f", begun in line {e.context_mark.line + 1}" if e.context_mark else ""
+    what = f"{e.problem or 'it does not parse'}{f' ({e.context}{begun})' if e.context else ''}"
+    return Problem(file, mark.line + 1 if mark else 0, f"is not YAML: {' '.join(what.split())}")
 
 
 def line_of(node: yaml.Node, path: Iterable[str | int]) -> int:

@@ -225,7 +225,8 @@ def _say(service: str, done: Change, options: Options) -> None:
         return
     others = [word for word in done.words if not word.startswith("primary ")]
     source, target = done.before.owner.host if done.before.owner else done.before.wanted, done.after.spec.wanted
-    print(f"{service}: {', '.join([f'{source} -> {target}', *others])}{_why_ready(done, target)}{dry}", flush=True)
+    move = f"{source} -> {target}" if source != target else f"stays on {target}, the move away is called off"
+    print(f"{service}: {', '.join([move, *others])}{_why_ready(done, target)}{dry}", flush=True)
 
 
 def _why_ready(done: Change, target: str) -> str:
@@ -233,7 +234,8 @@ def _why_ready(done: Change, target: str) -> str:
     status = done.before.statuses.get(target)
     if status is None or status.target is None or not status.target.ready:
         return ""
-    kinds = {part.partition("/")[0] for part in status.parts}
-    said = {"disk": "disks UpToDate", "container": "container there", "gate": "gates passed"}
+    kinds = {part.partition("/")[0]: one.says for part, one in status.parts.items()}
+    warm = "container warm" if kinds.get("container") == "running" else "container defined"
+    said = {"disk": "disks UpToDate", "container": warm, "gate": "gates passed"}
     found = [text for kind, text in said.items() if kind in kinds]
     return f"   ready: {', '.join(found)}" if found else ""

@@ -38,10 +38,10 @@ def problems(text: str) -> list[str]:
         ("deadline: 90", "deadline: soon", "nfs.yaml:7: spec.deadline: "),
         ("deadline: 90", "deadline: 90\n  deadline: 80", "nfs.yaml:8: spec.deadline: is written twice"),
         ("hosts: [hosta, hostb]", "hosts: []", "nfs.yaml:6: spec.hosts: "),
-        ("hosts: [hosta, hostb]", "hosts: [", "nfs.yaml:7: is not YAML: "),
+        ("hosts: [hosta, hostb]", "hosts: [", "nfs.yaml:8: is not YAML: "),
         ("hosts: [hosta, hostb]", "mode: exclusive", "nfs.yaml:5: spec.hosts: is missing"),
         ("{name: nfs}", "{name: nfs, deleted: {at: x, by: y}}", "nfs.yaml:4: metadata.deleted: is written by"),
-        ("hosts: [hosta, hostb]", "hosts: &x [*x]", "nfs.yaml:6: "),
+        ("hosts: [hosta, hostb]", "hosts: &x [*x]", "nfs.yaml: is nested too deep"),
         ("hosts: [hosta, hostb]", "hosts: !!python/object:os.system [x]", "nfs.yaml:6: is not YAML: "),
     ],
 )
