@@ -1,9 +1,13 @@
-"""What was applied: the last spec of each service that this host acted on, so that what is dropped from it is put down.
+"""What was applied: the specs of each service that this host acted on, so that what is dropped from them is put down.
 
 Kept under /run: a reboot forgets it, as it forgets the resources.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 
 from reconciler.spec import ServiceManifest, SpecError, parse_service
 from resources.kind import AnyPart, take_apart
@@ -15,18 +19,20 @@ SETTLED = "/run/hactl/settled"
 
 
 class Applied:
-    """One file a service, JSON as in etcd; and one with the epoch in which it was Ready here, so that an agent that is
-    started again knows an old move from one that has not succeeded yet."""
+    """One file a service: a JSON list of specs as in etcd, the last one first; and one with the epoch in which it was
+    Ready here, so that an agent that is started again knows an old move from one that has not succeeded yet."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._known: dict[str, str] = {}
+        self._known: dict[str, list[str]] = {}
 
-    def note(self, name: str, text: str) -> None:
-        """Before anything is brought up by this spec."""
-        if self._known.get(name) != text:
-            self._machine.write(f"{DIRECTORY}/{name}.json", text)
-            self._known[name] = text
+    def note(self, name: str, text: str, *, keep: bool = False) -> None:
+        """Before anything is brought up by this spec. `keep`: what earlier ones brought up is not all down yet."""
+        before = self._texts(name)
+        texts = [text, *(one for one in before if keep and one != text)]
+        if texts != before:
+            self._machine.write(f"{DIRECTORY}/{name}.json", json.dumps(texts))
+            self._known[name] = texts
 
     def forget(self, name: str) -> None:
         """The service is gone from this host."""
@@ -43,19 +49,29 @@ class Applied:
         return self._machine.read(f"{SETTLED}/{name}") == str(epoch)
 
     def dropped(self, name: str, parts: tuple[AnyPart, ...]) -> tuple[AnyPart, ...]:
-        """The parts that were applied and are no longer in the spec."""
-        manifest = self._read(name)
-        if manifest is None:
-            return ()
+        """The parts that were applied and are no longer in the spec. Of a gate there is nothing to put down."""
         kept = {part.id for part in parts}
-        return tuple(part for part in take_apart(manifest.spec, KINDS) if part.id not in kept)
+        found: dict[str, AnyPart] = {}
+        for manifest in self._manifests(name):
+            for part in take_apart(manifest.spec, KINDS):
+                if part.id not in kept and not part.kind.for_target:
+                    found.setdefault(part.id, part)
+        return tuple(found.values())
 
-    def _read(self, name: str) -> ServiceManifest | None:
-        text = self._known.get(name) or self._machine.read(f"{DIRECTORY}/{name}.json")
-        if text is None:
-            return None
-        self._known[name] = text
-        try:
-            return parse_service(text)
-        except SpecError:
-            return None  # written by another version; what it brought up is found by its kinds or by a human
+    def _manifests(self, name: str) -> Iterator[ServiceManifest]:
+        for text in self._texts(name):
+            with suppress(SpecError):  # written by another version; what it brought up is found by its kinds or a human
+                yield parse_service(text)
+
+    def _texts(self, name: str) -> list[str]:
+        if name not in self._known:
+            self._known[name] = _listed(self._machine.read(f"{DIRECTORY}/{name}.json") or "[]")
+        return self._known[name]
+
+
+def _listed(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []

@@ -212,7 +212,7 @@ class Worker:
     ) -> Outcome:
         steps = Plan((*first.groups, *plan(snapshot, verdict.role, dropped).groups))
         if verdict.role is not Role.ABSENT:
-            self._p.applied.note(self.name, view.text)
+            self._p.applied.note(self.name, view.text, keep=_left_over(snapshot, dropped))
         late = verdict.intent is Intent.HOLD and self._left(view) == 0 and not ready(snapshot, dropped)
         if late or not steps.steps:
             return Outcome()
@@ -388,3 +388,9 @@ class Worker:
             self._p.mirror.note(key, value, revision)
         for key in txn.deletes:
             self._p.mirror.note(key, None, revision)
+
+
+def _left_over(snapshot: Snapshot, dropped: frozenset[str]) -> bool:
+    """Is anything there yet of what is no longer in the spec? Until it is down it must not be forgotten."""
+    gone = Snapshot(tuple(part for part in snapshot.parts if part.id in dropped), snapshot.seen)
+    return bool(any(gone.unknown()) or plan(gone, Role.ABSENT).steps)

@@ -189,3 +189,18 @@ async def test_what_is_no_failure_of_the_machine_is_not_swallowed() -> None:
 async def test_an_empty_plan_is_complete() -> None:
     assert await Run().of() == Outcome()
     assert Outcome().complete
+
+
+@simulated
+async def test_a_plan_that_is_out_of_date_ends_with_the_step_at_hand() -> None:
+    run = Run()
+
+    async def moved() -> str:
+        await run.hands.sleep(5)
+        return "its spec has changed"
+
+    group = turns(Write("", "a", 2), Write("", "b", 29), Write("", "c"))
+    outcome = await act(Plan((group,)), run.hands, lambda: "", lambda _step, _ran: None, moved)
+    assert (outcome.given_up, outcome.complete, run.hands.monotonic()) == ("its spec has changed", False, 10.0)
+    await run.hands.sleep(60)
+    assert run.files == ["/a"]
