@@ -270,7 +270,7 @@ class SimMachine:
         return False
 
     async def tcp(self, address: str, port: int, timeout: float, domain: str | None = None) -> bool:
-        """In a container: it accepts while all of the units that were ever started there are active."""
+        """In a container: it accepts while a unit is active there and none has failed or is on its way."""
         await self.takes(0.002)
         if domain is None:
             return address in self.sim.world.neighbours and self.sim.links["lan"]
@@ -279,7 +279,8 @@ class SimMachine:
         except MachineError:
             return False
         place = self._place_or_none(domain)
-        return place is not None and all(unit.active == "active" for unit in place.units.values())
+        states = {unit.active for unit in place.units.values()} if place is not None else set()
+        return "active" in states and states <= {"active", "inactive"}
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return 200 if await self.tcp("", 80, timeout, domain) else 0
