@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +20,11 @@ from reconciler.cli import config as configuration
 from reconciler.cli.config import Config
 from reconciler.cli.desk import connect
 from reconciler.cli.errors import Code, Refused
-from resources.machine import MachineError
 
 if TYPE_CHECKING:
     from loguru import Message
+
+    from reconciler.loop import Agent
 
 LOCK = Path("/run/hactl/agent.lock")
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
@@ -77,7 +78,7 @@ def alone(lock: Path = LOCK) -> Iterator[None]:
 
 
 async def serve(config: Config) -> None:
-    """Until SIGTERM or SIGINT. Raises Refused; etcd away is no reason to."""
+    """Until SIGTERM or SIGINT. Raises MachineError where this host lacks something; etcd away is no reason to."""
     from reconciler.linux import Linux
     from reconciler.loop import Agent, Options
 
@@ -86,21 +87,26 @@ async def serve(config: Config) -> None:
     machine = Linux(config.host)
     try:
         await machine.open()
-    except MachineError as e:
-        raise Refused(Code.LACKING, str(e)) from e
-    agent = Agent(store, machine, Options(lease=config.lease, resync=config.resync))
-    try:
-        await _until_told(agent.run())
-        await agent.stop()
-        logger.info("the agent has ended; what it keeps goes on running")
+        await keep(Agent(store, machine, Options(lease=config.lease, resync=config.resync)))
     finally:
-        await store.close()
         await machine.close()
+        await store.close()
 
 
-async def _until_told(run: Any) -> None:
+async def keep(agent: Agent) -> None:
+    """Runs it until a signal, then lets it end in order. A bug of ours is logged with its traceback, and raised."""
+    try:
+        await until_told(agent.run())
+    except BaseExceptionGroup as e:
+        logger.opt(exception=e).critical("the agent has broken down; systemd starts it again")
+        raise
+    await agent.stop()
+    logger.info("the agent has ended; what it keeps goes on running")
+
+
+async def until_told(run: Coroutine[Any, Any, None]) -> None:
     """Runs it until a signal; raises what it raises. A second signal changes nothing: ending is bounded in time."""
-    task = asyncio.ensure_future(run)
+    task = asyncio.create_task(run)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,25 +158,36 @@ def _spec(document: Mapping[str, Any] | None) -> Any:
 
 async def _watch(desk: Desk, paths: Sequence[Path], options: Options) -> None:
     """For ever. A broken file is named and changes nothing; the others are applied. etcd away: again after a while."""
-    from watchfiles import awatch
+    from watchfiles import Change, awatch
 
-    done = await _apply_good(desk, paths, options, quiet=False)
+    said: set[str] = set()
+    done = await _apply_good(desk, paths, options, said, quiet=False)
 
     def only(_: object, path: str) -> bool:
         return manifests.is_manifest(Path(path))
 
     async for changes in awatch(*paths, watch_filter=only, rust_timeout=RETRY, yield_on_timeout=True):
+        _say_gone(path for change, path in sorted(changes) if change is Change.deleted)
         if changes or not done:
-            done = await _apply_good(desk, paths, options, quiet=True)
+            done = await _apply_good(desk, paths, options, said, quiet=True)
 
 
-async def _apply_good(desk: Desk, paths: Sequence[Path], options: Options, *, quiet: bool) -> bool:
-    """Was it done? False: etcd did not answer, so it must be tried again."""
+def _say_gone(deleted: Iterable[str]) -> None:
+    for path in deleted:
+        if not Path(path).exists():  # an editor that writes anew deletes first
+            print(f"{path} is gone; what it named stays as it is (hactl delete)", flush=True)
+
+
+async def _apply_good(desk: Desk, paths: Sequence[Path], options: Options, said: set[str], *, quiet: bool) -> bool:
+    """Was it done? False: etcd did not answer, so it must be tried again. `said`: problems that were said already."""
     try:
         loaded, problems = manifests.load(paths)
         broken = {problem.file for problem in problems}
         for problem in problems:
-            print(problem, file=sys.stderr, flush=True)
+            if str(problem) not in said:
+                print(problem, file=sys.stderr, flush=True)
+        said.clear()
+        said.update(map(str, problems))
         await apply_all(desk, [one for one in loaded if one.file not in broken], options, quiet=quiet)
     except Refused as e:
         print(e, file=sys.stderr, flush=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import config, desk, screen
-from reconciler.cli.agent import alone
+from reconciler.cli.agent import alone, until_told
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.main import app, explain, run
 from reconciler.spec import SpecError
@@ -174,6 +176,28 @@ def test_one_agent_a_host(tmp_path: Path) -> None:
         raise AssertionError("two agents")
     with alone(lock):
         pass
+
+
+async def test_the_agent_is_ended_by_a_signal_and_not_by_itself() -> None:
+    ended = asyncio.Event()
+
+    async def runs() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+    await until_told(runs())
+    assert ended.is_set()
+
+
+async def test_an_agent_that_breaks_down_says_why() -> None:
+    async def runs() -> None:
+        raise StoreUnreachable("it broke")
+
+    with pytest.raises(StoreUnreachable, match="it broke"):
+        await until_told(runs())
 
 
 @pytest.mark.parametrize(
