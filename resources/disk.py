@@ -187,7 +187,7 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
             return [Condition(f"disk {spec.resource} holds all I/O ({seen.suspended})")]
         missing = [Condition(reason) for reason in _missing(spec, seen)]
         alone = [Condition(reason, broken=False) for reason in _links(spec, seen.peers)]
-        return [*missing, *_worn(spec, seen), *alone]
+        return [*missing, *_worn(spec, seen), *alone, *_thin(spec, seen)]
 
     def says(self, spec: DiskSpec, seen: Disk | None) -> str:
         if seen is None:
@@ -195,7 +195,8 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         mine = "/".join(volume.disk for volume in seen.volumes) or "no volume"
         held = "" if seen.suspended == "no" else f", I/O held ({seen.suspended})"
         links = [
-            "/".join([f"{peer.name} {peer.connection}", *(copy.disk for copy in peer.copies)]) for peer in seen.peers
+            "/".join([f"{peer.called.removeprefix('its ')} {peer.connection}", *(copy.disk for copy in peer.copies)])
+            for peer in seen.peers
         ]
         return f"{seen.role}, {mine}{held}" + (f"; {', '.join(links)}" if links else "")
 
@@ -219,10 +220,12 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         return seen is not None and seen.role == "Primary" and "fencing" in seen.suspended
 
     def current(self, spec: DiskSpec, seen: Disk | None) -> bool:
+        """A peer that is meant to have no disk has no copy that could be stale."""
         if seen is None or seen.role != "Primary" or not seen.peers:
             return False
         copies = [copy for peer in seen.peers if peer.connection == "Connected" for copy in peer.copies]
-        return len(copies) == len(seen.peers) * len(seen.volumes) and all(copy.disk == "UpToDate" for copy in copies)
+        there = len(copies) == len(seen.peers) * len(seen.volumes)
+        return there and all(copy.disk == "UpToDate" or copy.client for copy in copies)
 
     def go_on(self, spec: DiskSpec, seen: Disk | None) -> list[Step]:
         return [Resume("its peer's copy is marked outdated", spec.resource)]
@@ -258,11 +261,21 @@ def _worn(spec: DiskSpec, disk: Disk) -> list[Condition]:
     for volume in disk.volumes:
         if volume.disk == "UpToDate":
             continue
-        peer = next((peer.name for peer, copy in _copies(disk, volume) if copy.disk == "UpToDate"), "")
+        peer = next((peer.called for peer, copy in _copies(disk, volume) if copy.disk == "UpToDate"), "")
         served = f"served by {peer}" if peer else "and no peer serves it"
         reason = f"{_called(spec, disk, volume.number)} is {volume.disk} here, {served}"
         found.append(Condition(reason, broken=not peer))
     return found
+
+
+def _thin(spec: DiskSpec, disk: Disk) -> list[Condition]:
+    """Peers that are connected and have no current copy: nobody could take over."""
+    return [
+        Condition(f"the copy of disk {spec.resource} on {peer.called} is {copy.disk}", broken=False)
+        for peer in disk.peers
+        for copy in peer.copies
+        if peer.connection == "Connected" and copy.disk != "UpToDate" and not copy.client
+    ]
 
 
 def _copies(disk: Disk, volume: Volume) -> list[tuple[Peer, Copy]]:
@@ -282,10 +295,10 @@ def _links(spec: DiskSpec, peers: Sequence[Peer]) -> list[str]:
     for peer in peers:
         if peer.connection == "StandAlone":
             found.append(
-                f"disk {spec.resource} has given up {peer.name} (StandAlone): disconnected by hand, or a split brain"
+                f"disk {spec.resource} has given up {peer.called} (StandAlone): disconnected by hand, or a split brain"
             )
         elif peer.connection != "Connected":
-            found.append(f"disk {spec.resource} is not connected to {peer.name} ({peer.connection}): is the link up?")
+            found.append(f"disk {spec.resource} is not connected to {peer.called} ({peer.connection}): is the link up?")
         elif any(copy.replication == "SyncTarget" for copy in peer.copies):
-            found.append(f"disk {spec.resource} is being resynced from {peer.name}")
+            found.append(f"disk {spec.resource} is being resynced from {peer.called}")
     return found

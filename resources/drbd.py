@@ -6,28 +6,37 @@ are not known here are passed over: each version prints some more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+PREFIX = re.compile(r"^(\S+: )?(State change failed|Failure): \(-?\d+\) ")  # `1: State change failed: (-2) Need …`
 
 
 @dataclass(frozen=True)
 class Copy:
-    """The other host's copy of a volume, as this host knows it. `out_of_sync` in KiB."""
+    """Another host's copy of a volume, as known here. `out_of_sync` in KiB; `client`: it is meant to have no disk."""
 
     volume: int
     disk: str = "DUnknown"
     replication: str = "Off"
     out_of_sync: int = 0
+    client: bool = False
 
 
 @dataclass(frozen=True)
 class Peer:
-    """The other host. DRBD 9 may have several, some of them without a disk."""
+    """Another host. DRBD 9 may have several, some without a disk; DRBD 8.4 calls its one "peer", or by its number."""
 
     name: str
     connection: str = "StandAlone"
     role: str = "Unknown"
     copies: tuple[Copy, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """For a sentence."""
+        return "its peer" if self.name == "peer" or self.name.isdecimal() else self.name
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ def _copy(device: Said) -> Copy:
         disk=device.get("peer-disk", "DUnknown"),
         replication=device.get("replication", "Off"),
         out_of_sync=_int(device, "out-of-sync"),
+        client=device.get("peer-client") == "yes",
     )
 
 
@@ -112,8 +122,8 @@ def _int(said: Said, word: str, otherwise: int = 0) -> int:
 
 
 def said_by(text: str) -> str:
-    """The lines of drbdadm that tell why, as one clause: without the command it ran and without its usage."""
+    """The lines of drbdadm that tell why, as one clause: without the command it ran, its codes and its usage."""
     noise = ("Command ", "Try ", "additional info from kernel:", "Usage", "Normally")
     lines = [line.strip() for line in text.splitlines()]
-    useful = [line for line in lines if line and not line.startswith(noise)]
+    useful = [PREFIX.sub("", line) for line in lines if line and not line.startswith(noise)]
     return "; ".join(useful[:3]) or "it gave no reason"

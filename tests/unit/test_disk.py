@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,8 +122,67 @@ def test_why_drbdadm_refused_is_told_without_its_noise() -> None:
         "additional info from kernel:\n"
         "Command 'drbdsetup-84 primary 1' terminated with exit code 17\n"
     )
-    assert said_by(printed) == "nfs-home: State change failed: (-2) Need access to UpToDate data"
+    assert said_by(printed) == "Need access to UpToDate data"
     assert said_by("\n") == "it gave no reason"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("drbdadm-primary-inconsistent.txt", "Need access to UpToDate data"),
+        ("drbdadm-primary-peer-is-primary.txt", "Multiple primaries not allowed by config"),
+        ("drbdadm-primary-peer-not-outdated.txt", "Refusing to be Primary while peer is not outdated"),
+        ("drbdadm-primary-not-configured.txt", "'nosuch' not defined in your config (for this host)."),
+        ("drbdadm-primary-down.txt", "Device minor not allocated; unknown minor"),
+        ("drbdadm-secondary-busy.txt", "Device is held open by someone"),
+    ],
+)
+def test_what_drbdadm_of_the_lab_refused_is_told_in_a_clause(name: str, reason: str) -> None:
+    assert said_by(captured(name).rpartition("exit ")[0]) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "obstacles"),
+    [
+        ("primary-connected", "Primary, UpToDate; peer Connected/UpToDate", []),
+        ("secondary-connected", "Secondary, UpToDate; peer Connected/UpToDate", []),
+        (
+            "primary-io-held",
+            "Primary, UpToDate, I/O held (fencing); peer Connecting/DUnknown",
+            ["disk nfs-home is not connected to its peer (Connecting): is the link up?"],
+        ),
+        (
+            "secondary-connecting",
+            "Secondary, UpToDate; peer Connecting/DUnknown",
+            ["disk nfs-home is not connected to its peer (Connecting): is the link up?"],
+        ),
+        ("secondary-standalone", "Secondary, Outdated; peer StandAlone/DUnknown", ["disk nfs-home is Outdated"]),
+        ("secondary-diskless", "Secondary, Diskless; peer Connected/UpToDate", ["disk nfs-home is Diskless"]),
+        (
+            "synctarget",
+            "Secondary, Inconsistent; peer Connected/UpToDate",
+            ["disk nfs-home is Inconsistent (resync 91 %)"],
+        ),
+        (
+            "inconsistent-connecting",
+            "Secondary, Inconsistent; peer Connecting/DUnknown",
+            ["disk nfs-home is Inconsistent"],
+        ),
+        ("syncsource", "Primary, UpToDate; peer Connected/Inconsistent", []),
+        ("configured-but-down", "not configured", ["disk nfs-home is not up on this host (drbdadm up nfs-home)"]),
+    ],
+)
+def test_drbd_8_4_of_the_lab_is_read(name: str, says: str, obstacles: list[str]) -> None:
+    found = parse(captured(f"drbd84-{name}.txt"), "nfs-home")
+    assert KIND.says(HOME, found) == says
+    assert KIND.obstacles(HOME, found) == obstacles
+
+
+def test_a_primary_whose_peer_has_lost_its_disk_says_so_and_is_ready() -> None:
+    found = parse(captured("drbd84-primary-peer-diskless.txt"), "nfs-home")
+    assert [(one.reason, one.broken) for one in KIND.conditions(HOME, Role.ACTIVE, found)] == [
+        ("the copy of disk nfs-home on its peer is Diskless", False)
+    ]
 
 
 # -- what is to be done ------------------------------------------------------------------------------------------------
@@ -244,6 +305,50 @@ def test_volumes_of_one_resource_are_one_part() -> None:
     assert [part.id for part in found] == ["disk/r0", "disk/r1"]
     assert found[0].spec == DiskSpec(resource="r0", volumes=(0, 1))
     assert found[0].kind.topics(found[0].spec) == frozenset({"disk/r0"})
+
+
+# -- held I/O and stale copies -----------------------------------------------------------------------------------------
+
+HELD = disk("Primary", "UpToDate", LOST, suspended="fencing")
+
+
+def test_a_primary_that_lost_its_peer_is_held_up_and_goes_on_or_gives_up() -> None:
+    assert KIND.held_up(HOME, HELD)
+    assert KIND.held_up(HOME, parse(captured("drbd84-primary-io-held.txt"), "nfs-home"))
+    assert not KIND.held_up(HOME, disk("Primary"))
+    assert not KIND.held_up(HOME, disk("Primary", suspended="user"))
+    assert not KIND.held_up(HOME, None)
+    [resume], [give_up] = KIND.go_on(HOME, HELD), KIND.give_up(HOME, HELD)
+    assert (str(resume), resume.exclusive) == ("resume the I/O of disk nfs-home", True)
+    assert (str(give_up), give_up.exclusive, give_up.down) == ("give up the held I/O of disk nfs-home", False, True)
+
+
+WITNESS = Peer("witness", "Connected", "Secondary", (Copy(0, "Diskless", "Established", 0, client=True),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "current"),
+    [
+        (disk("Primary"), True),
+        (disk("Primary", "UpToDate", peer(), WITNESS), True),
+        (disk("Primary", "UpToDate", peer(), replace(WITNESS, copies=(Copy(0, "Diskless"),))), False),
+        (disk("Secondary"), False),
+        (disk("Primary", "UpToDate", LOST), False),
+        (disk("Primary", "UpToDate", peer(state="Inconsistent", replication="SyncSource")), False),
+        (disk("Primary", "UpToDate", peer(), peer("Connecting", name="hostc")), False),
+        (Disk("Primary", "no", (Volume(0, "UpToDate"), Volume(1, "UpToDate")), (peer(),)), False),
+        (Disk("Primary", "no", (Volume(0, "UpToDate"),), ()), False),
+        (None, False),
+    ],
+)
+def test_the_other_copies_are_current_when_each_is_connected_and_up_to_date(seen: Disk | None, current: bool) -> None:
+    assert KIND.current(HOME, seen) is current
+
+
+def test_a_disk_that_was_detached_is_attached_again_on_the_standby() -> None:
+    found = parse(captured("drbd84-secondary-diskless.txt"), "nfs-home")
+    assert texts(KIND.plan(HOME, Role.STANDBY, found)) == ["attach disk nfs-home"]
+    assert KIND.plan(HOME, Role.ABSENT, found) == []
 
 
 # -- on the simulated hosts --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from reconciler.sim.world import Host, Place
 from resources.kind import Role
 from resources.machine import Finished, MachineError, Unavailable
 from resources.unit import Start, Stop, UnitKind, UnitSeen, UnitSpec, parse
-from tests.unit.support import Printing, bring, hosts, machine, parts, simulated, texts
+from tests.unit.support import Printing, bring, captured, hosts, machine, parts, simulated, texts
 
 KIND = UnitKind()
 RPC = UnitSpec(unit="rpcbind.service", domain="nfs")
@@ -43,6 +43,23 @@ def test_what_systemctl_prints_is_read() -> None:
     assert parse("LoadState=not-found\nActiveState=inactive\nSubState=dead\n") == UnitSeen(
         "not-found", "inactive", "dead", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("running", UnitSeen("loaded", "active", "running", "success", ("rpcbind.socket",))),
+        ("exited", UnitSeen("loaded", "active", "exited", "success")),
+        ("inactive", UnitSeen("loaded", "inactive", "dead", "success")),
+        ("failed", UnitSeen("loaded", "failed", "failed", "exit-code")),
+        ("killed", UnitSeen("loaded", "failed", "failed", "signal")),
+        ("masked", UnitSeen("masked", "inactive", "dead", "success")),
+        ("not-found", UnitSeen("not-found", "inactive", "dead", "success")),
+        ("socket", UnitSeen("loaded", "active", "running", "success")),
+    ],
+)
+def test_systemd_252_of_the_lab_is_read(name: str, seen: UnitSeen) -> None:
+    assert parse(captured(f"systemctl-show-{name}.txt")) == seen
 
 
 @given(st.text(max_size=200))
