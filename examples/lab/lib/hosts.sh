@@ -12,12 +12,12 @@ etcd_healthy() {
     on_host "$1" env ETCDCTL_API=3 etcdctl --dial-timeout=5s --command-timeout=10s endpoint health </dev/null
 }
 
-# The tree's code as one archive, compiled for the hosts' Python; in each host a folder named after its contents,
+# The tree's code, but for the simulation, as one archive, compiled for the hosts' Python; in each host a folder named after its contents,
 # and a link that is changed in one instant: fence-peer may be called at any moment.
 put_hactl() {
     local stage=$RUN/stage host on=""
     rm -rf "$stage" && mkdir -p "$stage" || return 1
-    tar -C "$TREE" --exclude=__pycache__ --owner=0 --group=0 --mode=go-w -cf - reconciler resources | tar -C "$stage" -xf - || return 1
+    tar -C "$TREE" --exclude=__pycache__ --exclude=reconciler/sim --owner=0 --group=0 --mode=go-w -cf - reconciler resources | tar -C "$stage" -xf - || return 1
     CODE=$(cd "$stage" && find . -type f | sort | xargs sha256sum | sha256sum | cut -c 1-16)
     "$PYTHON" -m compileall -q --invalidation-mode unchecked-hash -s "$stage" -p /opt/hactl/lib "$stage" ||
         complain "the tree's code has errors: see above"
@@ -45,12 +45,9 @@ start_agents() {
     each start_agent $PAIR
 }
 
-start_agent() { run_agent "$1" start; }
-restart_agent() { run_agent "$1" restart; }
-
-run_agent() {
+start_agent() {
     [[ $(power_of "$1") == on ]] || return 0
-    on_host "$1" systemctl "$2" hactl-agent 2>/dev/null && return 0
+    on_host "$1" systemctl start hactl-agent 2>/dev/null && return 0
     on_host "$1" journalctl -q -o cat -u hactl-agent -n 12 >&2 || :
     complain "the agent on $1 does not start: examples/lab/lab exec $1 journalctl -u hactl-agent"
     return 1
@@ -59,6 +56,5 @@ run_agent() {
 install_hactl() {
     is_there || fail "the lab is down: examples/lab/lab up"
     put_hactl || fail "hactl could not be installed"
-    # shellcheck disable=SC2086
-    each restart_agent $PAIR || fail "hactl is installed, but not every agent starts"
+    start_agents || fail "hactl is installed, but not every agent starts"
 }
