@@ -1,6 +1,7 @@
 """hactl, the command line. The only place that wires the real store and the real machine to the loop.
 
     main.py       the commands' list; the one place where an error becomes a sentence and an exit code
+    options.py    arguments and options that several commands share
     errors.py     Refused and the exit codes (docs/exit-codes.md)
     config.py     /etc/hactl/hactl.toml
     desk.py       the store, and who changes things from where; every write is one transaction with its audit record

@@ -17,6 +17,7 @@ from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.manifests import Loaded, Problem
 from reconciler.cli.merge import differences, merge, plain
+from reconciler.cli.options import Reason
 from reconciler.cli.scene import Scene, look
 from reconciler.spec import Manifest, ServiceManifest, SpecError, parse, to_json, validate
 from reconciler.store import Entry, StoreError, Txn, applied_key, host_key, service_key
@@ -38,7 +39,7 @@ def command(
     check: Annotated[bool, typer.Option("--check", help="validate only; asks no etcd")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="go on applying as the files change")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, change nothing")] = False,
-    reason: Annotated[str, typer.Option(help="why, for the audit")] = "",
+    reason: Reason = "",
 ) -> None:
     """Make etcd say what manifests say.
 

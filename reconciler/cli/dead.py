@@ -9,6 +9,7 @@ import typer
 from reconciler.cli.delete import confirm
 from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
+from reconciler.cli.options import Yes
 from reconciler.cli.scene import Scene, look
 from reconciler.records import Death
 from reconciler.spec import nearest
@@ -16,8 +17,8 @@ from reconciler.store import Txn, death_key, owner_key, session_key
 
 
 def command(
-    host: Annotated[str, typer.Argument(help="the host that is down")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="that is down")],
+    yes: Yes = False,
     reason: Annotated[str, typer.Option(help="how you know, for the audit")] = "",
 ) -> None:
     """Say that a host is down and holds nothing any more: the services it owned may be taken over.

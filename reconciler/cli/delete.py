@@ -13,6 +13,7 @@ from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.health import IS_AGENT_RUNNING, health
 from reconciler.cli.merge import plain
+from reconciler.cli.options import Reason, Timeout, Yes
 from reconciler.cli.scene import Scene, look
 from reconciler.ownership import View
 from reconciler.records import Audit
@@ -30,14 +31,12 @@ from reconciler.store import (
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="a service, or host/NAME")],
+    name: Annotated[str, typer.Argument(metavar="SERVICE", help="its name; or host/NAME")],
     keep_running: Annotated[bool, typer.Option("--keep-running", help="only forget it: nothing is stopped")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="until it is gone, with the steps as they happen")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="seconds to wait; by default the service's deadline + 60")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="why, for the audit")] = "",
+    timeout: Timeout = None,
+    reason: Reason = "",
 ) -> None:
     """Put a service down on all its hosts, in order, then forget it. Its data stays on its disks.
 

@@ -25,8 +25,8 @@ class Format(StrEnum):
 
 
 def command(
-    kind: Annotated[str, typer.Argument(help="service, host, or KIND/NAME; without it all names are listed")] = "",
-    name: Annotated[str, typer.Argument(help="one of them; without it all of the kind are listed")] = "",
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="service, host, or KIND/NAME; without it all names")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="one of them; without it all of the kind")] = "",
     output: Annotated[Format | None, typer.Option("--output", "-o", help="whole manifests")] = None,
 ) -> None:
     """Show the manifests that stand in etcd.

@@ -86,7 +86,8 @@ def _owner_away(view: View, owner: Owner) -> tuple[str, str, str]:
     proof = view.death(owner)
     if not proof:
         way_out = f"If you know that the host is down: hactl confirm-dead {owner.host}"
-        return "Unknown", f"no word from {owner.host}, where it may still run: {IS_AGENT_RUNNING} {way_out}", ""
+        asks = "Is its agent running (systemctl status hactl-agent)?"
+        return "Unknown", f"no word from {owner.host}, where it may well still run. {asks} {way_out}", ""
     if view.wanted in view.sessions:
         return "Starting", f"{proof}; {view.wanted} takes it", ""
     return "Waiting", f"{proof}; {view.wanted} is to have it and has no session: {IS_AGENT_RUNNING}", ""

@@ -9,8 +9,8 @@ import typer
 
 from reconciler.cli import screen
 from reconciler.cli.desk import Desk, at_desk
-from reconciler.cli.get import Format
 from reconciler.cli.merge import differences
+from reconciler.cli.options import EachLine, Last, ServiceName
 from reconciler.cli.scene import follow, look
 from reconciler.records import Audit, Event, parse
 from reconciler.store import ROOT, Entry
@@ -19,14 +19,15 @@ LAST = 50
 
 
 def audit_command(
-    service: Annotated[str, typer.Argument(help="one service (or KIND/NAME); all without it")] = "",
-    output: Annotated[Format | None, typer.Option("--output", "-o", help="json: an object a line, all of it")] = None,
-    last: Annotated[int, typer.Option(min=1, help="how many, newest last")] = LAST,
+    service: ServiceName = "",
+    output: EachLine = None,
+    last: Last = LAST,
 ) -> None:
     """Show who changed what, when, from where, before and after, and why.
 
     \b
     hactl audit nfs
+    hactl audit host/hosta
     hactl audit --last 5
     hactl audit nfs -o json | jq .why
     """
@@ -34,9 +35,9 @@ def audit_command(
 
 
 def events_command(
-    service: Annotated[str, typer.Argument(help="its name")],
-    output: Annotated[Format | None, typer.Option("--output", "-o", help="json: an object a line, all of it")] = None,
-    last: Annotated[int, typer.Option(min=1, help="how many, newest last")] = LAST,
+    service: ServiceName,
+    output: EachLine = None,
+    last: Last = LAST,
     following: Annotated[bool, typer.Option("--follow", "-f", help="go on with what happens next")] = False,
 ) -> None:
     """Show what the hosts did: steps with their seconds, decisions, drift. Kept for 7 days.

@@ -11,13 +11,14 @@ from reconciler.cli.desk import Desk, at_desk
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.health import is_alive
 from reconciler.cli.merge import plain
+from reconciler.cli.options import ServiceName
 from reconciler.cli.scene import look
 from reconciler.cli.set_ import changed, check_hosts, service_view, target_obstacles
 from reconciler.ownership import View
 
 
 def command(
-    service: Annotated[str, typer.Argument(help="its name")],
+    service: ServiceName,
     change: Annotated[str, typer.Argument(metavar="primary=HOST", help="where it would go")],
 ) -> None:
     """Show the steps of each host that a move would take. Nothing is done.

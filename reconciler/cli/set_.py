@@ -15,6 +15,7 @@ from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.health import is_alive
 from reconciler.cli.merge import differences, plain
+from reconciler.cli.options import Reason, ServiceName, Timeout
 from reconciler.cli.scene import Scene, look
 from reconciler.ownership import View
 from reconciler.spec import ServiceManifest, SpecError, fields_at, nearest, to_json, validate
@@ -49,13 +50,11 @@ class Change:
 
 
 def command(
-    service: Annotated[str, typer.Argument(help="its name")],
+    service: ServiceName,
     change: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="fields of its spec; KEY= for the default")],
-    reason: Annotated[str, typer.Option(help="why, for the audit")] = "",
+    reason: Reason = "",
     wait: Annotated[bool, typer.Option("--wait", help="until it is Ready, with the steps as they happen")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="seconds to wait; by default the service's deadline + 60")
-    ] = None,
+    timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and say, change nothing")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="also when the new primary is not ready: it waits")] = False,
 ) -> None:

@@ -12,6 +12,7 @@ from reconciler.cli import screen, watching
 from reconciler.cli.desk import Desk, at_desk
 from reconciler.cli.get import Format
 from reconciler.cli.health import IS_AGENT_RUNNING, Health, health
+from reconciler.cli.options import ServiceName, Timeout
 from reconciler.cli.scene import Scene, look
 from reconciler.records import Status
 from reconciler.spec import SpecError
@@ -21,14 +22,12 @@ HOST_HEAD = ("HOST", "SESSION", "OWNS", "NOTE")
 
 
 def command(
-    service: Annotated[str, typer.Argument(help="one service, with what each host sees of it")] = "",
+    service: ServiceName = "",
     output: Annotated[Format | None, typer.Option("--output", "-o", help="for programs: docs/status-json.md")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="until it is Ready on its primary")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="seconds to wait; by default the service's deadline + 60")
-    ] = None,
+    timeout: Timeout = None,
 ) -> None:
-    """Show what runs where, whether it could move now, and if not why.
+    """Show what runs where, whether it could move now, and if not why. Of one service, also what each host sees of it.
 
     \b
     hactl status

@@ -27,6 +27,7 @@ class Live:
     def __init__(self, name: str, *, shown: bool = True) -> None:
         self._name, self._shown = name, shown
         self._terminal = screen.is_terminal()
+        self._failures: set[str] = set()  # that were told: the same one of every retry is not told again
         self.last_audit: Audit | None = None
 
     def tell(self, changes: Iterable[Change]) -> None:
@@ -49,8 +50,13 @@ class Live:
             return
         why = f": {event.reason}" if event.reason and event.kind != "step" else ""
         seconds = f"{event.seconds:5.1f}s" if event.seconds is not None else ""
+        said = f"  {event.host}  {event.text + why:{TEXT_WIDTH}}"
+        if event.kind == "failed":
+            if said in self._failures:
+                return
+            self._failures.add(said)
         self.clear()
-        print(f"  {event.host}  {event.text + why:{TEXT_WIDTH}} {seconds}".rstrip(), flush=True)
+        print(f"{said} {seconds}".rstrip(), flush=True)
 
     def _progress(self, host: str, status: Status | None) -> None:
         if self._shown and self._terminal and status is not None and status.progress is not None:
@@ -96,7 +102,7 @@ async def watch(
                 raise Refused(Code.NOT_YET, why)
             if clock() - began > timeout:
                 shown.clear()
-                raise Refused(Code.NOT_YET, f"not after {timeout:g} s: {until.state(scene)}")
+                raise Refused(Code.NOT_YET, f"waited {timeout:g} s in vain: {until.state(scene)}")
     raise AssertionError("unreachable")
 
 
