@@ -19,7 +19,7 @@ import grpc
 from aetcd.rpc import rpc_pb2, rpc_pb2_grpc
 from grpc.aio import AioRpcError
 
-from reconciler.etcd.refusals import Gone, is_passing, is_stale, refusal, text_of
+from reconciler.etcd.refusals import Gone, brief, is_passing, is_stale, refusal, text_of
 from reconciler.store import Denied, StoreError, StoreUnreachable
 
 ATTEMPT = 1.0
@@ -183,7 +183,7 @@ class Members:
         """Until when the attempt may last. Raises StoreUnreachable when there is no time for it."""
         now = asyncio.get_running_loop().time()
         if now >= until:
-            said = ", ".join(f"{endpoint} ({tried.get(endpoint, 'not tried')})" for endpoint in self.endpoints)
+            said = ", ".join(f"{endpoint} ({brief(tried.get(endpoint, 'not tried'))})" for endpoint in self.endpoints)
             raise StoreUnreachable(f"etcd did not answer in time; tried {said}")
         return min(until, now + ATTEMPT * 2.0 ** ((count - 1) // len(self._members)))
 

@@ -47,6 +47,15 @@ _REFUSALS: tuple[tuple[str, type[StoreError], str], ...] = (
 )
 
 
+def brief(text: str) -> str:
+    """Why a member did not answer, as one clause."""
+    if "Deadline Exceeded" in text:
+        return "no answer"
+    if text.startswith("failed to connect to all addresses"):
+        return text.rpartition(": ")[2]
+    return text
+
+
 def is_passing(error: AioRpcError) -> bool:
     """May another attempt, at another member, succeed? The request may also have been done."""
     return error.code() in _PASSING or "too many requests" in text_of(error)
