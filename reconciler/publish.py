@@ -71,9 +71,10 @@ class Publisher:
             self.status(service, status, progress)
 
     def forget(self, service: str) -> None:
-        """The service is gone: its status here must not stay behind."""
-        self._said.pop(service, None)
-        self._unwritten.pop(service, None)
+        """The service is gone: its status here must not stay behind, nor come after, being on its way just now."""
+        if self._said.pop(service, None) is not None:
+            self._unwritten[service] = None
+            self._wake.set()
 
     def event(self, service: str, event: Event) -> None:
         """Say that something happened; logged at once, written soon."""
@@ -111,9 +112,10 @@ class Publisher:
             host = self._machine.host
             puts = {status_key(name, host): (status.line(), 0) for name, status in statuses.items() if status}
             puts |= {event_key(name, id): (event.line(), lease) for name, id, event in events}
-            await self._store.commit(Txn({}, puts))
+            gone = tuple(status_key(name, host) for name, status in statuses.items() if status is None)
+            await self._store.commit(Txn({}, puts, gone))
             for name, status in statuses.items():
-                if self._unwritten.get(name) is status:
+                if self._unwritten.get(name, ...) is status:
                     del self._unwritten[name]
             for one in events:
                 if self._events and self._events[0] is one:

@@ -165,3 +165,14 @@ async def test_long_leases_are_shared_and_never_much_shorter_than_asked_for() ->
     assert await leases.get(2000) != first
     await hands.sleep(20)
     assert await leases.get(1000) != first
+
+
+@simulated
+async def test_a_status_on_its_way_does_not_outlive_its_service() -> None:
+    host = Host()
+    host.etcd.slow = 1.0
+    host.publisher.status("nfs", READY)
+    await host.hands.sleep(0.1)
+    host.publisher.forget("nfs")
+    await host.hands.sleep(30)
+    assert host.said() is None
