@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resources.kind import AnyPart, Unknown
+from resources.kind import AnyPart, Stage, Unknown
 from resources.machine import Machine, MachineError
 
 
@@ -34,9 +34,10 @@ class Snapshot:
                 yield part, found
 
     def held(self) -> list[str]:
-        """What exclusive things this host holds. What cannot be read counts as held."""
+        """What exclusive things this host holds. What cannot be read counts as held, but for checks and gates."""
         known = [said for part, seen in self.known() if (said := part.kind.held(part.spec, seen))]
-        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in self.unknown()]
+        unknown = [(part, found) for part, found in self.unknown() if part.stage is not Stage.CHECK]
+        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in unknown]
 
     def holds(self) -> bool:
         """Is anything exclusive seen to be held? What cannot be read proves nothing either way."""
