@@ -49,6 +49,7 @@ class Running:
     """An agent's process."""
 
     machine: SimMachine
+    agent: Agent
     task: asyncio.Task[None]
 
 
@@ -73,6 +74,7 @@ class Cluster:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clients: set[asyncio.Task[None]] = set()
         self._begun = 0
+        self._stopping: set[str] = set()
         for one in manifests:
             self._install(one)
 
@@ -111,7 +113,7 @@ class Cluster:
         agent = Agent(HostStore(self.etcd.client(host), machine), machine, self.options)
         self.world.happened(host, "agent started")
         task = asyncio.create_task(agent.run(), name=f"agent {host}")
-        self.agents[host] = Running(machine, task)
+        self.agents[host] = Running(machine, agent, task)
         task.add_done_callback(lambda task: self._ended(host, machine, task))
 
     def kill(self, host: str) -> None:
@@ -125,8 +127,21 @@ class Cluster:
         if self.restarts:
             asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
 
+    async def stop_agent(self, host: str) -> None:
+        """SIGTERM: it ends its session; systemd does not start it again."""
+        running = self.agents.pop(host, None)
+        if running is None:
+            return
+        self._stopping.add(host)
+        running.task.cancel()
+        await asyncio.wait([running.task])
+        await running.agent.stop()
+        running.machine.dead = True
+        self._stopping.discard(host)
+        self.world.happened(host, "agent stopped")
+
     def _ended(self, host: str, machine: SimMachine, task: asyncio.Task[None]) -> None:
-        if self.over or machine.dead or not self.world.hosts[host].power:
+        if self.over or host in self._stopping or machine.dead or not self.world.hosts[host].power:
             if not task.cancelled():
                 task.exception()
             return

@@ -6,6 +6,7 @@ one revision, and after a compaction at R one may watch from R on, not from befo
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 import math
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Keys:
         self.leases: dict[int, Lease] = {}
         self._revisions: list[int] = []
         self._changes: list[tuple[Change, ...]] = []
+        self._times: list[float] = []
 
     def listing(self, prefix: str) -> Listing:
         found = [entry for key, entry in sorted(self.entries.items()) if key.startswith(prefix)]
@@ -63,8 +65,13 @@ class Keys:
         there = [key for key in sorted(keys) if self.entries.pop(key, None)]
         return [Change(key, None, self.revision) for key in there]
 
+    def when(self, revision: int) -> float:
+        """Seconds, of a revision with changes."""
+        return self._times[bisect.bisect_left(self._revisions, revision)]
+
     def _write(self, changes: list[Change]) -> None:
         if changes:
+            self._times.append(asyncio.get_running_loop().time())
             self._revisions.append(self.revision)
             self._changes.append(tuple(changes))
 

@@ -227,7 +227,10 @@ class SimMachine:
         self._living()
         for place in self.sim.places():
             for target, processes in sorted(place.holders.items()):
-                place.holders[target] = [one for one in processes if one.pid != pid]
+                kept = [one for one in processes if one.pid != pid]
+                if target in place.respawning:
+                    kept += [Process(one.pid + 1, one.command, one.state) for one in processes if one.pid == pid]
+                place.holders[target] = kept
 
     # -- addresses -------------------------------------------------------------------------------------------------
 
@@ -264,7 +267,8 @@ class SimMachine:
     async def ping(self, address: str, timeout: float) -> bool:
         await self.takes(0.002)
         answers = address in self.sim.world.neighbours or bool(self.sim.world.reach(address))
-        if answers and self.sim.links["lan"]:
+        lost = self.sim.world.loss > 0 and self._chance.random() < self.sim.world.loss
+        if answers and self.sim.links["lan"] and not lost:
             return True
         await self.sleep(timeout)
         return False

@@ -43,6 +43,7 @@ class Place:
     addresses: list[Address] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
     holders: dict[str, list[Process]] = field(default_factory=dict)  # target -> who uses it
+    respawning: set[str] = field(default_factory=set)  # targets whose users come back as often as they are killed
     gone: bool = False
 
     def unit(self, name: str) -> Unit:
@@ -160,6 +161,7 @@ class World:
     def __init__(self, hosts: tuple[str, ...]) -> None:
         self.hosts = {name: Host(name, self) for name in hosts}
         self.disks: dict[str, Resource] = {}
+        self.loss = 0.0  # chance that the answer to a ping is lost
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []

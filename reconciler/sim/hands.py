@@ -1,0 +1,239 @@
+"""What may be done to a simulated cluster, by the words of a scenario's story: faults, people, and what is expected.
+
+kill-agent hosta            fault hostb "systemctl start nfs.service" fail        expect nfs hosta Ready
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from reconciler.sim.cluster import Broken, Cluster
+from reconciler.sim.rules import missing
+from reconciler.sim.world import Place
+from reconciler.store import service_key
+from resources.machine import Address, Process
+
+# -- the store ---------------------------------------------------------------------------------------------------------
+
+
+async def set(cluster: Cluster, service: str, *changes: str) -> None:
+    """set nfs primary=hostb deadline=30"""
+    fields = dict(change.partition("=")[::2] for change in changes)
+    await cluster.change(service, "spec", **{name: yaml.safe_load(text) for name, text in fields.items()})
+
+
+async def put(cluster: Cluster, service: str, text: str) -> None:
+    """Into the key of a spec, whatever it is; `back` is what stood there when the story began."""
+    manifest = cluster.services[service]
+    if text == "back":
+        await cluster.apply(manifest)
+    else:
+        await cluster.put(service_key(service), text)
+
+
+async def delete(cluster: Cluster, service: str) -> None:
+    await cluster.change(service, "metadata", deleted={"at": "2026-11-24T07:00:00Z", "by": "root"})
+    del cluster.services[service]
+
+
+def member(cluster: Cluster, name: str, state: str) -> None:
+    """member leader stopped; up, stopped or killed; `all` are all of them, `leader` is whoever is."""
+    names = {"all": cluster.etcd.members, "leader": (cluster.etcd.leader or "",)}.get(name, (name,))
+    for one in names:
+        match state:
+            case "up" | "stopped" | "killed":
+                cluster.etcd.member(one, state)
+            case _:
+                raise ValueError(f"a member is up, stopped or killed, not {state}")
+
+
+def slow(cluster: Cluster, seconds: str) -> None:
+    cluster.etcd.slow = float(seconds)
+
+
+def loss(cluster: Cluster, chance: str) -> None:
+    """Of replies of etcd and of pings."""
+    cluster.etcd.loss = cluster.world.loss = float(chance)
+
+
+def deafen(cluster: Cluster, host: str, deaf: str) -> None:
+    cluster.etcd.deafen(host, _is_on(deaf))
+
+
+def break_watches(cluster: Cluster) -> None:
+    cluster.etcd.break_watches()
+
+
+def compact(cluster: Cluster) -> None:
+    cluster.etcd.compact()
+
+
+# -- hosts and agents --------------------------------------------------------------------------------------------------
+
+
+def kill_agent(cluster: Cluster, host: str) -> None:
+    cluster.kill(host)
+
+
+async def stop_agent(cluster: Cluster, host: str) -> None:
+    """systemctl stop: it has a moment to say good-bye."""
+    await cluster.stop_agent(host)
+
+
+def start_agent(cluster: Cluster, host: str) -> None:
+    cluster.start_agent(host)
+
+
+def restarts(cluster: Cluster, on: str) -> None:
+    """Does systemd start an agent again that was killed?"""
+    cluster.restarts = _is_on(on)
+
+
+async def power(cluster: Cluster, host: str, on: str) -> None:
+    cluster.power(host, _is_on(on))
+
+
+async def shutdown(cluster: Cluster, host: str) -> None:
+    """In order: the agent is stopped, the containers, then the power."""
+    await cluster.stop_agent(host)
+    for name in sorted(cluster.world.hosts[host].domains):
+        cluster.world.hosts[host].stop_domain(name)
+    cluster.power(host, False)
+
+
+def freeze(cluster: Cluster, host: str) -> None:
+    cluster.freeze(host)
+
+
+def thaw(cluster: Cluster, host: str) -> None:
+    cluster.freeze(host, False)
+
+
+def link(cluster: Cluster, host: str, which: str, on: str) -> None:
+    cluster.link(host, which, _is_on(on))
+
+
+def clock(cluster: Cluster, host: str, seconds: str) -> None:
+    """The wall clock is wrong by that much from now on."""
+    cluster.world.hosts[host].clock_error = float(seconds)
+
+
+def fault(cluster: Cluster, host: str, operation: str, how: str) -> None:
+    """fail, hang or none, for what begins with these words (`sim.machine`)."""
+    faults = cluster.world.hosts[host].faults
+    if how == "none":
+        faults.pop(operation, None)
+    else:
+        faults[operation] = how
+
+
+def libvirt(cluster: Cluster, host: str, on: str) -> None:
+    cluster.world.hosts[host].libvirtd = _is_on(on)
+
+
+# -- somebody's hands on a host ----------------------------------------------------------------------------------------
+
+
+def remove_address(cluster: Cluster, host: str, domain: str, address: str) -> None:
+    place = _place(cluster, host, domain)
+    interface = next(one.interface for one in place.addresses if one.address == address)
+    cluster.world.hosts[host].remove_address(place, interface, address)
+
+
+def add_address(cluster: Cluster, host: str, domain: str, interface: str, address: str) -> None:
+    there = Address(interface, address, frozenset({"permanent"}))
+    cluster.world.hosts[host].add_address(_place(cluster, host, domain), there)
+
+
+def unmount(cluster: Cluster, host: str, domain: str, target: str) -> None:
+    cluster.world.hosts[host].unmount(_place(cluster, host, domain), target)
+
+
+async def drbdadm(cluster: Cluster, host: str, verb: str, disk: str) -> None:
+    """primary or secondary, by hand."""
+    there = cluster.world.disks[disk]
+    if verb == "primary":
+        await there.promote(host)
+    else:
+        there.demote(host, in_use=cluster.world.hosts[host].uses(f"147:{there.minor}"))
+
+
+def unit(cluster: Cluster, host: str, domain: str, name: str, active: str) -> None:
+    sub = {"failed": "failed", "active": "running"}.get(active, "dead")
+    result = "exit-code" if active == "failed" else "success"
+    cluster.world.hosts[host].set_unit(_place(cluster, host, domain), name, active, sub, result)
+
+
+def destroy(cluster: Cluster, host: str, domain: str) -> None:
+    """The container, or its init: both end it at once."""
+    cluster.world.hosts[host].stop_domain(domain)
+
+
+def hold(cluster: Cluster, host: str, domain: str, target: str, again: str = "no") -> None:
+    """A process uses a mount; `again yes`: as often as it is killed, there is another one."""
+    place = _place(cluster, host, domain)
+    place.holders[target] = [Process(4711, "less", "S")]
+    if _is_on(again):
+        place.respawning.add(target)
+
+
+def let_go(cluster: Cluster, host: str, domain: str, target: str) -> None:
+    place = _place(cluster, host, domain)
+    place.respawning.discard(target)
+    place.holders.pop(target, None)
+
+
+def neighbour(cluster: Cluster, address: str, on: str) -> None:
+    """Another machine on the LAN answers, or does not."""
+    cluster.world.neighbours = (cluster.world.neighbours | {address}) - (frozenset() if _is_on(on) else {address})
+
+
+# -- what is expected --------------------------------------------------------------------------------------------------
+
+
+async def expect(cluster: Cluster, service: str, host: str, state: str, *words: str) -> None:
+    """expect nfs hosta Ready cannot move: what a host says, and words in its reason."""
+    status = await cluster.status(service, host)
+    found = f"{status.state}: {status.reason}" if status else "nothing"
+    if status is None or status.state != state or " ".join(words) not in status.reason:
+        raise Broken(f"{host} says that {service} is {found!r}\n{cluster.timeline()}")
+
+
+async def ready(cluster: Cluster, service: str, host: str, within: str = "1") -> None:
+    """Ready there within so many seconds, as its agent says and as the world is."""
+    await cluster.until_ready(service, within=float(within))
+    wanted = (await cluster.spec(service)).spec.wanted
+    if wanted != host:
+        raise Broken(f"{service} is Ready on {wanted}, not on {host}\n{cluster.timeline()}")
+
+
+def runs(cluster: Cluster, service: str, host: str) -> None:
+    """The service is all there, whatever agents say."""
+    if absent := missing(cluster.world, cluster.services[service], host):
+        raise Broken(f"{absent[0]}\n{cluster.timeline()}")
+
+
+def down(cluster: Cluster, service: str, host: str) -> None:
+    """It is not all there."""
+    if not missing(cluster.world, cluster.services[service], host):
+        raise Broken(f"{service} runs on {host}\n{cluster.timeline()}")
+
+
+async def end(_: Cluster) -> None:
+    """The story ends as things are: nothing need be Ready."""
+
+
+def _is_on(word: str) -> bool:
+    if word not in ("on", "off", "up", "down", "yes", "no"):
+        raise ValueError(f"{word!r} is not on or off, up or down, yes or no")
+    return word in ("on", "up", "yes")
+
+
+def _place(cluster: Cluster, host: str, domain: str) -> Place:
+    found: Any = cluster.world.hosts[host].place(domain)
+    if found is None:
+        raise ValueError(f"container {domain} does not run on {host}")
+    assert isinstance(found, Place)
+    return found
