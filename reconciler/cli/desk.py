@@ -17,7 +17,7 @@ from reconciler.cli import config as configuration
 from reconciler.cli.config import Config
 from reconciler.cli.errors import Code, Refused
 from reconciler.records import Audit, stamp
-from reconciler.store import Store, Txn, audit_key
+from reconciler.store import Store, StoreUnreachable, Txn, audit_key
 
 AUDIT_LASTS = 365 * 86400.0  # seconds
 NOBODY = "4294967295"  # of /proc/self/loginuid: no login led to this process
@@ -37,10 +37,17 @@ class Desk:
     _lease: tuple[int, float] = field(default=(0, 0.0))
 
     async def commit(self, txn: Txn, audit: Audit) -> int | None:
-        """All of it, or nothing and None when something it compares has changed meanwhile."""
+        """All of it, or nothing and None when something it compares has changed meanwhile.
+
+        Raises StoreUnreachable when it cannot be known which.
+        """
         moment = audit.at.translate({ord(c): None for c in ":-."})
         id = f"{moment}-{self.host}-{secrets.token_hex(2)}"
-        return await self.store.commit(txn.plus(Txn({}, {audit_key(id): (audit.line(), await self._audit_lease())})))
+        whole = txn.plus(Txn({}, {audit_key(id): (audit.line(), await self._audit_lease())}))
+        try:
+            return await self.store.commit(whole)
+        except StoreUnreachable as e:
+            raise StoreUnreachable(f"whether this was done is not known (hactl audit {audit.what}): {e}") from e
 
     def audit(self, what: str, did: str, *, before: Any = None, after: Any = None, why: str = "") -> Audit:
         """A record of what is being done now."""

@@ -84,9 +84,13 @@ def main() -> None:
 def run(argv: Sequence[str]) -> int:
     """The exit code. Whatever happens, it is said in a sentence; HACTL_DEBUG=1 adds the traceback."""
     try:
-        done = app(args=list(argv) or ["--help"], prog_name="hactl", standalone_mode=False)
+        command = typer.main.get_command(app)  # called directly: typer's own main exits with codes of its own
+        with command.make_context("hactl", list(argv) or ["--help"]) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        return done if isinstance(done, int) else Code.DONE
+        return Code.DONE
+    except typer.Exit as e:
+        return e.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
         return Code.NO_READER

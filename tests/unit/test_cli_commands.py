@@ -17,7 +17,7 @@ from reconciler.records import Audit, parse
 from reconciler.sim.clock import simulate
 from reconciler.sim.cluster import Cluster
 from reconciler.spec import to_json
-from reconciler.store import ROOT, Txn, host_key, service_key
+from reconciler.store import ROOT, StoreUnreachable, Txn, host_key, service_key
 from tests.sim.services import service
 
 Capture = pytest.CaptureFixture[str]
@@ -453,6 +453,24 @@ def test_confirm_dead_needs_a_host_that_is_silent_and_lets_its_services_go(capsy
         one = status.health_of(await look(desk.store), "nfs")
         assert "hosta is dead: confirmed by eva" in one.reason
         assert [record.did for record in await audits(desk)] == ["confirm-dead"]
+
+    story(tell)
+
+
+def test_an_answer_that_was_lost_is_not_taken_for_a_no() -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        class Lost:
+            """etcd is gone just when it is to commit."""
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(cluster.desk, name)
+
+            async def commit(self, txn: Txn) -> int | None:
+                raise StoreUnreachable("etcd did not answer in time")
+
+        alone = Desk(Lost(), "eva", "witness", "witness")  # type: ignore[arg-type]
+        with pytest.raises(StoreUnreachable, match="whether this was done is not known"):
+            await set_.run(alone, "nfs", ["deadline=9"], set_.Options(), 0)
 
     story(tell)
 

@@ -107,6 +107,18 @@ def test_an_etcd_that_is_down_is_named() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    script = "import sys; from reconciler.cli.main import run; sys.exit(run(['apply', '-f', 'examples', '--check']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as one:
+        assert one.stdout is not None
+        assert one.stderr is not None
+        one.stdout.close()
+        assert one.stderr.read() == b""
+        assert one.wait(30) == Code.NO_READER
+
+
 def test_starting_is_fast_since_little_is_loaded() -> None:
     script = (
         "import sys, reconciler.cli.main;"
