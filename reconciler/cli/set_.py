@@ -13,7 +13,7 @@ import yaml
 from reconciler.cli import watching
 from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
-from reconciler.cli.health import is_alive
+from reconciler.cli.health import health, is_alive
 from reconciler.cli.merge import differences, plain
 from reconciler.cli.options import Reason, ServiceName, Timeout
 from reconciler.cli.scene import Scene, look
@@ -226,6 +226,9 @@ def _say(service: str, done: Change, options: Options) -> None:
     source, target = done.before.owner.host if done.before.owner else done.before.wanted, done.after.spec.wanted
     move = f"{source} -> {target}" if source != target else f"stays on {target}, the move away is called off"
     print(f"{service}: {', '.join([move, *others])}{_why_ready(done, target)}{dry}", flush=True)
+    owner = done.before.owner
+    if owner is not None and owner.host != target and not is_alive(done.before, owner) and not done.before.death(owner):
+        print(f"  it waits: {health(done.before).reason}", flush=True)
 
 
 def _why_ready(done: Change, target: str) -> str:

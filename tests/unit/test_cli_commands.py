@@ -173,6 +173,18 @@ def test_set_is_refused_while_the_target_has_no_agent() -> None:
     story(tell)
 
 
+def test_a_set_that_must_wait_for_a_proof_says_so(capsys: Capture) -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        cluster.power("hosta", False)
+        await cluster.run(30)
+        await set_.run(desk, "nfs", ["primary=hostb"], set_.Options(anyway=True), 0)
+
+    story(tell)
+    out = capsys.readouterr().out
+    assert "  it waits: no word from hosta, where it may well still run." in out
+    assert "hactl confirm-dead hosta" in out
+
+
 def test_a_move_that_reverts_is_a_wait_in_vain(capsys: Capture) -> None:
     async def tell(cluster: Cluster, desk: Desk) -> None:
         await set_.run(desk, "nfs", ["deadline=20"], set_.Options(), WAIT)
