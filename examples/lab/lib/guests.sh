@@ -4,6 +4,8 @@
 
 is_guest() { [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$2/cmdline") == "unshare --pid"*" hactl-lab-$1 "* ]]; }
 
+reset_of() { echo "$RUN/guests/$1.reset"; }
+
 guest_pid() { # of its unshare, when that runs
     local pid
     pid=$(cat "$RUN/guests/$1.pid" 2>/dev/null) && [[ -n $pid ]] && is_guest "$1" "$pid" && echo "$pid"
@@ -33,23 +35,25 @@ start_guest() {
         done
     fi
     rm -rf "$RUN/uml/$host" "$RUN/guests/$host.frozen"
+    printf '#!/bin/sh\nexit 75\n' >"$(reset_of "$host")" && chmod +x "$(reset_of "$host")" || return 1
     # It notes its own number before it is anything: a lab killed right here leaves nothing that `down` would not find.
     # 9 is the lock of `alone`: a guest must not hold it.
     # shellcheck disable=SC2016
     inside env TMPDIR="$RUN/tmp" setsid sh -c 'echo $$ >"$0" && exec unshare --pid --fork --kill-child --mount-proc "$@"' \
-        "$RUN/guests/$host.pid" bash -c "$SUPERVISOR" "hactl-lab-$host" "$host" "${arguments[@]}" \
+        "$RUN/guests/$host.pid" bash -c "$SUPERVISOR" "hactl-lab-$host" "$(reset_of "$host")" "${arguments[@]}" \
         </dev/null >>"$RUN/logs/$host.console" 2>&1 9>&- &
     wait_until 20 "$host is started" guest_pid "$host"
 }
 
-# It is the first process of its namespace. A guest that resets executes its own program again, which must fail
-# (`exec -a /gone/…`): the process ends, and is started here. One that was shut down ends with 0.
+# It is the first process of its namespace. A guest that resets executes its own program (argv[0]) again, in the same
+# process, and could not open its tap there: what it finds by that name ends with 75, and the guest is started here anew. One
+# that was shut down ends with 0. (Where that name is missing, it ends with 0 as well.)
 # shellcheck disable=SC2016
 SUPERVISOR='
-host=$1; shift
+reset=$1; shift
 while :; do
     began=$SECONDS
-    (exec -a "/gone/$host" /usr/bin/linux.uml "$@") && exit 0
+    (exec -a "$reset" /usr/bin/linux.uml "$@") && exit 0
     kill -KILL -1 2>/dev/null
     ((SECONDS - began > 5)) || sleep 2
 done'
@@ -92,7 +96,7 @@ stray() { # started for that host by any lab, whether or not its number was note
     local entry pid
     for entry in /proc/[0-9]*; do
         pid=${entry#/proc/}
-        if is_guest "$1" "$pid" || [[ $(head -zn 1 "$entry/cmdline" 2>/dev/null | tr -d '\0') == "/gone/$1" ]]; then echo "$pid"; fi
+        if is_guest "$1" "$pid" || [[ $(head -zn 1 "$entry/cmdline" 2>/dev/null | tr -d '\0') == "$(reset_of "$1")" ]]; then echo "$pid"; fi
     done
 }
 

@@ -34,8 +34,9 @@ put_on() {
         complain "there is no $AGENT_UNIT: $1 has no agent"
         return 1
     fi
-    on_host "$1" sh -c 'cat >/etc/systemd/system/hactl-agent.service && systemctl daemon-reload && systemctl enable -q hactl-agent &&
-        sync -f /etc' <"$AGENT_UNIT"
+    # shellcheck disable=SC2016
+    on_host "$1" sh -c 'unit=/etc/systemd/system/hactl-agent.service; cat >$unit.new; cmp -s $unit.new $unit && exit
+        mv $unit.new $unit && systemctl daemon-reload && systemctl enable -q hactl-agent && sync -f /etc' <"$AGENT_UNIT"
 }
 
 AGENT_UNIT=$TREE/examples/systemd/hactl-agent.service
