@@ -25,7 +25,7 @@ start_guest() {
     guest_pid "$host" >/dev/null && return 0
     n=$(number_of "$host")
     arguments=("mem=$(memory_of "$host")" "umid=$host" "uml_dir=$RUN/uml" root=/dev/ubda rw "con0=null,fd:1" con=null ssl=null
-        quiet selinux=0 audit=0 "lab.host=$host" "ubd0=$RUN/disks/$host.cow,$RUN/base.img"
+        quiet selinux=0 audit=0 "lab.host=$host" "systemd.hostname=$host" "ubd0=$RUN/disks/$host.cow,$RUN/base.img"
         "vec0:transport=tap,ifname=$(tap_of "$host" lan),depth=64,mac=52:54:00:00:00:0$n")
     if [[ $host != witness ]]; then
         arguments+=("vec1:transport=tap,ifname=$(tap_of "$host" replication),depth=64,mac=52:54:00:00:01:0$n")
