@@ -10,11 +10,14 @@ import asyncio
 from loguru import logger
 
 from reconciler.applied import Applied
+from reconciler.guard import Guard
 from reconciler.mirror import Mirror
+from reconciler.proofs import Proofs
 from reconciler.publish import Publisher
-from reconciler.session import Options, SessionKeeper
+from reconciler.session import STARTING, Asks, Options, SessionKeeper
+from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
-from reconciler.worker import Parts, Worker
+from reconciler.worker import NEVER, Parts, Worker
 from resources.machine import Machine
 
 __all__ = ["Agent", "Options"]
@@ -26,8 +29,11 @@ class Agent:
     def __init__(self, store: Store, machine: Machine, options: Options) -> None:
         self._machine = machine
         self._mirror = Mirror(store, machine, self._store_changed)
-        self._session = SessionKeeper(store, machine, options, lambda: self._store_changed(""))
+        self._guard = Guard(machine, options.watchdog, options.watchdog_seconds)
+        asks = Asks(guarded=self._guarded, empty=self._empty, changed=lambda: self._store_changed(""))
+        self._session = SessionKeeper(store, machine, options, self._guard, asks)
         self._publisher = Publisher(store, machine, self._mirror)
+        self._proofs = Proofs(store, machine, self._mirror, self._session, self._publisher.leases)
         self._parts = Parts(
             store, machine, self._mirror, self._session, self._publisher, Applied(machine), options.resync
         )
@@ -41,13 +47,16 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                await self._guard.take_up()
+                tasks.create_task(self._guard.run(self._kept))
                 tasks.create_task(self._mirror.run())
                 tasks.create_task(self._publisher.run())
                 tasks.create_task(self._listen())
                 self._machine.notify("READY=1\nSTATUS=waiting for etcd")
-                await self._mirror.synced.wait()
+                await self._know_something()
                 await self._sweep()
                 tasks.create_task(self._session.run())
+                tasks.create_task(self._proofs.run())
                 self._machine.notify(f"STATUS=keeping {len(self._workers)} services")
         finally:
             self._machine.notify("STOPPING=1")
@@ -60,6 +69,38 @@ class Agent:
         except (StoreError, TimeoutError) as e:
             logger.info("the last statuses were not written: {}", e)
         await self._session.end()
+
+    async def _know_something(self) -> None:
+        """What etcd says or, where it is away, what it said last: what this host owns is kept going by that."""
+        try:
+            async with asyncio.timeout(STARTING):
+                await self._mirror.synced.wait()
+        except TimeoutError:
+            if self._mirror.load():
+                logger.warning("etcd is away; going on from what it said last")
+            else:
+                await self._mirror.synced.wait()
+
+    # -- what the session and the watchdog must know -------------------------------------------------------------------
+
+    def _guarded(self) -> bool:
+        """Is any `automatic` service of this host's concern?"""
+        for name in self._mirror.services():
+            try:
+                view = self._mirror.view(name)
+            except SpecError:
+                continue
+            if view is not None and view.automatic and self._machine.host in view.manifest.spec.hosts:
+                return True
+        return False
+
+    def _empty(self) -> bool:
+        """Did the last look at every service find nothing exclusive here?"""
+        return self._swept and all(worker.empty_at != NEVER for worker in self._workers.values())
+
+    def _kept(self, deadline: float) -> bool:
+        """Was nothing of an `automatic` service held when it was looked at after that moment?"""
+        return self._swept and all(worker.empty_at > deadline for worker in self._workers.values() if worker.automatic)
 
     async def _sweep(self) -> None:
         """One pass over each service without a session: nothing can be claimed, what is not owned is put down."""

@@ -6,13 +6,16 @@ It may lag; that is safe, since every transaction compares the revisions of what
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from loguru import logger
 
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Owner, R, Session, Status, parse
-from reconciler.spec import SpecError, parse_service
+from reconciler.spec import HostManifest, SpecError, parse_service
+from reconciler.spec import parse as parse_spec
 from reconciler.store import (
     ROOT,
     Change,
@@ -21,13 +24,27 @@ from reconciler.store import (
     Store,
     StoreError,
     epoch_key,
+    host_key,
     owner_key,
     service_key,
+    session_key,
     status_key,
 )
-from resources.machine import Machine
+from resources.machine import Machine, MachineError
 
 IGNORED = (f"{ROOT}events/", f"{ROOT}audit/", f"{ROOT}applied/")
+SESSIONS = f"{ROOT}sessions/"
+KEPT = tuple(f"{ROOT}{section}/" for section in ("services", "hosts", "owners", "epochs", "outdated"))
+SEEN = "/var/lib/hactl/seen.json"
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A session that is not there: since when (monotonic) this host has known that without a doubt, and what it said
+    last; None where that is not known: it may have been changed unseen."""
+
+    since: float
+    last: Session | None
 
 
 class Mirror:
@@ -36,6 +53,8 @@ class Mirror:
     def __init__(self, store: Store, machine: Machine, changed: Callable[[str], None]) -> None:
         self._store, self._machine, self._changed = store, machine, changed
         self._entries: dict[str, Entry] = {}
+        self._absent: dict[str, Absence] = {}
+        self._saved: list[list[object]] = []
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -44,6 +63,8 @@ class Mirror:
             try:
                 listing = await self._store.list(ROOT)
                 self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
+                self._absent = {}  # what happened before the listing was not seen: nothing is known of how they ended
+                self._save()
                 self.synced.set()
                 self._changed("")
                 async for changes in self._store.watch(ROOT, listing.revision):
@@ -61,11 +82,56 @@ class Mirror:
         known = self._entries.get(change.key)
         if known is not None and known.revision > change.revision:
             return  # a write of our own, noted before the watch told of it
+        if change.key.startswith(SESSIONS):
+            self._session_changed(change, known)
         if change.entry is None:
             self._entries.pop(change.key, None)
         else:
             self._entries[change.key] = change.entry
+        if change.key.startswith(KEPT):
+            self._save()
         self._tell(change.key)
+
+    def _session_changed(self, change: Change, known: Entry | None) -> None:
+        host = change.key.removeprefix(SESSIONS)
+        if change.entry is not None:
+            self._absent.pop(host, None)
+        else:
+            last = parse(Session, known.value) if known is not None else None
+            self._absent[host] = Absence(self._machine.monotonic(), last)
+
+    def absence(self, host: str) -> Absence | None:
+        """None while there is a session, or where nobody here has known one."""
+        if session_key(host) in self._entries:
+            return None
+        return self._absent.setdefault(host, Absence(self._machine.monotonic(), None)) if self.synced.is_set() else None
+
+    # -- with etcd away ------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """What decides, for an agent that starts while etcd is away. Statuses and sessions would be lies by then."""
+        kept = [
+            [entry.key, entry.value, entry.revision, entry.created]
+            for key, entry in sorted(self._entries.items())
+            if key.startswith(KEPT)
+        ]
+        if kept == self._saved:
+            return
+        try:
+            self._machine.write(SEEN, json.dumps(kept))
+            self._saved = kept
+        except MachineError as e:
+            logger.warning("what etcd says could not be kept for a start without it: {}", e)
+
+    def load(self) -> bool:
+        """What was seen last, until etcd says more. False where nothing was."""
+        text = self._machine.read(SEEN)
+        try:
+            rows = json.loads(text or "[]")
+            self._entries = {key: Entry(key, value, revision, created) for key, value, revision, created in rows}
+        except (ValueError, TypeError):
+            return False
+        return bool(self._entries)
 
     def _tell(self, key: str) -> None:
         section, _, rest = key.removeprefix(ROOT).partition("/")
@@ -83,6 +149,8 @@ class Mirror:
             self._entries.pop(key, None)
         else:
             self._entries[key] = Entry(key, value, revision, known.created if known else revision)
+        if key.startswith(KEPT):
+            self._save()
 
     def services(self) -> list[str]:
         """Names of all services there are, sorted."""
@@ -113,8 +181,21 @@ class Mirror:
 
     def revision(self, name: str) -> int:
         """Of the service's spec; 0 when there is none."""
-        entry = self._entries.get(service_key(name))
+        return self.revision_of(service_key(name))
+
+    def revision_of(self, key: str) -> int:
+        """0 when it is not there, as far as this host knows."""
+        entry = self._entries.get(key)
         return entry.revision if entry else 0
+
+    def host(self, name: str) -> HostManifest | None:
+        """A host's spec, where there is a valid one."""
+        entry = self._entries.get(host_key(name))
+        try:
+            found = parse_spec(entry.value) if entry else None
+        except SpecError:
+            return None
+        return found if isinstance(found, HostManifest) else None
 
     def status(self, name: str, host: str) -> Status | None:
         """What a host last said of a service."""

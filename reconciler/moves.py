@@ -1,6 +1,6 @@
 """Moves, pure: the transactions by which a service changes hands. Each compares everything that it was decided upon.
 
-Claim, release, revert, forget: what etcd orders here is what makes "only one at a time" true.
+Claim, release, revert, take over, forget: what etcd orders here is what makes "only one at a time" true.
 """
 
 from __future__ import annotations
@@ -68,30 +68,34 @@ def revert(view: View, machine: Machine, audit_id: str, audit_lease: int, why: s
     assert view.owner is not None
     assert view.epoch is not None
     back = view.owner.previous
+    last = put(view.epoch.model_copy(update={"host": back}))
+    changed = _set_primary(view, machine, back, audit_id, audit_lease, why)
+    return changed.plus(Txn({epoch_key(name): view.epoch_revision}, {epoch_key(name): last}))
+
+
+def take_over(view: View, machine: Machine, session_revision: int, audit_id: str, audit_lease: int, why: str) -> Txn:
+    """Set primary to this host: its last owner is dead, or nobody owns it and the host that is to have it is away."""
+    still = Txn({session_key(machine.host): session_revision, session_key(view.wanted): 0})
+    return still.plus(_set_primary(view, machine, machine.host, audit_id, audit_lease, why))
+
+
+def _set_primary(view: View, machine: Machine, host: str, audit_id: str, audit_lease: int, why: str) -> Txn:
+    """An agent's own change of a spec, audited like a user's."""
+    name = view.manifest.metadata.name
     before = json.loads(view.text)
-    after = {**before, "spec": {**before["spec"], "primary": back}}
+    after = {**before, "spec": {**before["spec"], "primary": host}}
     audit = Audit(
         at=stamp(machine.utc()),
         who="hactl agent",
         whence=machine.host,
         what=f"service/{name}",
-        did=f"set primary={back}",
+        did=f"set primary={host}",
         before=before["spec"],
         after=after["spec"],
         why=why,
     )
-    return Txn(
-        {
-            service_key(name): view.revision,
-            owner_key(name): view.owner_revision,
-            epoch_key(name): view.epoch_revision,
-        },
-        {
-            service_key(name): (to_json(after), 0),
-            epoch_key(name): put(view.epoch.model_copy(update={"host": back})),
-            audit_key(audit_id): put(audit, audit_lease),
-        },
-    )
+    unchanged = {service_key(name): view.revision, owner_key(name): view.owner_revision}
+    return Txn(unchanged, {service_key(name): (to_json(after), 0), audit_key(audit_id): put(audit, audit_lease)})
 
 
 def forget(view: View) -> Txn:

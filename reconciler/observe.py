@@ -43,9 +43,9 @@ class Snapshot:
         """Is anything exclusive seen to be held? What cannot be read proves nothing either way."""
         return any(part.kind.held(part.spec, seen) for part, seen in self.known())
 
-    def obstacles(self) -> list[str]:
-        """Why this host could not take the service over now."""
-        known = [said for part, seen in self.known() for said in part.kind.obstacles(part.spec, seen)]
+    def obstacles(self, *, alone: bool = False) -> list[str]:
+        """Why this host could not take the service over now; `alone`: without the last owner's copies."""
+        known = [said for part, seen in self.known() for said in part.kind.obstacles(part.spec, seen, alone=alone)]
         return known + [f"{part.id} cannot be read: {found.reason}" for part, found in self.unknown()]
 
 

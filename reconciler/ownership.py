@@ -6,6 +6,7 @@
 - The epoch counts owners. This agent has it only if it claimed it, or found it in etcd *with things held* when it
   began: a key that is ours while we hold nothing may be one whose deletion is still on its way, so it is claimed anew.
 - Once a release was sent, the epoch is given up, whatever became of the message.
+- An `automatic` service is put down as soon as this host may not be sure any more that nobody takes it over.
 """
 
 from __future__ import annotations
@@ -49,12 +50,23 @@ class View:
     def wanted(self) -> str:
         return self.manifest.spec.wanted
 
+    @property
+    def automatic(self) -> bool:
+        return self.manifest.spec.failover == "automatic"
+
+    @property
+    def alone(self) -> bool:
+        """Would a host that takes it over now do so without the last owner, and so without that one's copies?"""
+        return self.owner is None or self.owner.host not in self.sessions
+
     def death(self, owner: Owner) -> str:
         """The proof that the owner's incarnation holds nothing any more, as a clause, or ""."""
         session = self.sessions.get(owner.host)
         if session is not None and session.boot_id != owner.boot_id:
             return f"{owner.host} has rebooted since"
-        if death := self.deaths.get((owner.host, owner.boot_id)):
+        death = self.deaths.get((owner.host, owner.boot_id))
+        # A watchdog promises only that what is automatic is down: the host may be well and its manual services up.
+        if death and (self.automatic or death.proof != "watchdog"):
             how = {"confirmed": f"confirmed by {death.by}", "fenced": "fenced", "watchdog": "its watchdog has reset it"}
             return f"{owner.host} is dead: {how.get(death.proof, death.proof)}"
         return ""
@@ -73,7 +85,8 @@ class View:
 class Me:
     """This incarnation, and what its worker remembers. `epoch`: the one it holds, 0 for none; `given_up`: the last one
     whose release was sent; `holds`: something exclusive of the service is seen here now; `connected`: the session's
-    deadline has not passed."""
+    deadline has not passed, and etcd's news since it began are here; `safe`: nobody may take over what is automatic;
+    `ready`: this host could take it over now."""
 
     host: str
     boot_id: str
@@ -81,6 +94,8 @@ class Me:
     given_up: int = 0
     holds: bool = False
     connected: bool = True
+    safe: bool = True
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,13 +111,39 @@ class Verdict:
 
 def decide(view: View, me: Me) -> Verdict:
     """Pure: the whole decision on one screen."""
+    idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
+    if (me.host, me.boot_id) in view.deaths:
+        intent = Intent.RELEASE if _is_mine(view.owner, me) else Intent.NONE
+        return Verdict(idle, intent, "this host was declared dead: another may be taking it over")
     if view.manifest.metadata.deleted:
         return _deleted(view, me)
     if _is_mine(view.owner, me):
-        return _mine(view, me)
-    idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
-    if view.wanted != me.host:
-        return Verdict(idle, Intent.NONE)
+        return _mine(view, me, idle)
+    return Verdict(idle, Intent.NONE) if view.wanted != me.host else _to_be_mine(view, idle)
+
+
+def takeover(view: View, me: Me) -> str:
+    """Why this host is to set `primary` to itself, as a clause, or "". The first ready host in the spec's order does.
+
+    Nobody is asked where a human decides (`manual`), nor while the host that is to have it lives: a slow one is no
+    dead one.
+    """
+    hosts = view.manifest.spec.hosts
+    if not (view.automatic and me.connected and me.ready) or view.manifest.metadata.deleted or me.host not in hosts:
+        return ""
+    if view.wanted in view.sessions or view.wanted == me.host:
+        return ""
+    proof = view.death(view.owner) if view.owner is not None else f"nobody owns it and {view.wanted} is away"
+    before_me = hosts[: hosts.index(me.host)]
+    return "" if any(not view.target_obstacles(host) for host in before_me) else proof
+
+
+def _is_mine(owner: Owner | None, me: Me) -> bool:
+    return owner is not None and (owner.host, owner.boot_id) == (me.host, me.boot_id)
+
+
+def _to_be_mine(view: View, idle: Role) -> Verdict:
+    """This host is to have it; the owner key names nobody, or another incarnation."""
     if view.owner is None:
         return Verdict(Role.ACTIVE, Intent.CLAIM, "nobody owns it")
     if proof := view.death(view.owner):
@@ -110,26 +151,29 @@ def decide(view: View, me: Me) -> Verdict:
     return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
 
 
-def _is_mine(owner: Owner | None, me: Me) -> bool:
-    return owner is not None and (owner.host, owner.boot_id) == (me.host, me.boot_id)
-
-
-def _mine(view: View, me: Me) -> Verdict:
+def _mine(view: View, me: Me, idle: Role) -> Verdict:
     """The owner key names this incarnation."""
     assert view.owner is not None
     epoch = view.owner.epoch
+    if view.automatic and not me.safe:
+        return Verdict(idle, Intent.NONE, "etcd is out of reach: put down before another host takes it over")
     if epoch <= me.given_up or (me.epoch != epoch and not me.holds):
         if view.wanted == me.host:
             return Verdict(Role.ACTIVE, Intent.CLAIM, "its own key, of an epoch that it no longer holds")
         return Verdict(Role.STANDBY, Intent.RELEASE, f"moving to {view.wanted}")
     if view.wanted == me.host:
         return Verdict(Role.ACTIVE, Intent.HOLD, epoch=epoch)
+    if waits := _why_not_yet(view, me):
+        return Verdict(Role.ACTIVE, Intent.HOLD, waits, epoch)
+    return Verdict(idle, Intent.RELEASE, f"moving to {view.wanted}", epoch)
+
+
+def _why_not_yet(view: View, me: Me) -> str:
+    """Why the owner does not let go of it yet, though another host is to have it."""
     if not me.connected:
-        return Verdict(Role.ACTIVE, Intent.HOLD, f"the move to {view.wanted} waits for etcd", epoch)
-    if obstacles := view.target_obstacles(view.wanted):
-        return Verdict(Role.ACTIVE, Intent.HOLD, f"cannot move to {view.wanted}: {obstacles[0]}", epoch)
-    role = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
-    return Verdict(role, Intent.RELEASE, f"moving to {view.wanted}", epoch)
+        return f"the move to {view.wanted} waits for etcd"
+    obstacles = view.target_obstacles(view.wanted)
+    return f"cannot move to {view.wanted}: {obstacles[0]}" if obstacles else ""
 
 
 def _deleted(view: View, me: Me) -> Verdict:

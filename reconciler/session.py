@@ -2,6 +2,9 @@
 
 The deadline counts from the *sending* of the last renewal that etcd confirmed, plus the lease, minus a margin: by the
 time others may see the key gone, this agent has known for a while. Renewal is a task of its own that no pass can block.
+
+The session's value also says whether a watchdog guards this host (`reconciler.guard`): armed before it is said, and
+disarmed only after it is said no more.
 """
 
 from __future__ import annotations
@@ -12,17 +15,22 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from reconciler.guard import Guard
 from reconciler.records import Session, stamp
-from reconciler.store import LeaseLost, Store, StoreError, Txn, death_key, session_key
+from reconciler.store import LeaseLost, Listing, Store, StoreError, Txn, death_key, session_key
 from resources.machine import Machine
+
+STARTING = 5.0  # seconds in which a new agent may get its first session before what it found counts as unsafe
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an agent is run. `lease`, `resync`: seconds."""
+    """How an agent is run. `lease`, `resync`, `watchdog_seconds`: seconds; `watchdog`: a device, "" for none."""
 
     lease: float = 15.0
     resync: float = 30.0
+    watchdog: str = ""
+    watchdog_seconds: float = 30.0
     version: str = "0.1.0"
 
     @property
@@ -31,19 +39,48 @@ class Options:
         return max(1.0, self.lease / 5)
 
 
-class SessionKeeper:
-    """Holds the session; `begin` once the agent has put down what it does not own."""
+@dataclass(frozen=True)
+class Asks:
+    """What the session must know of the rest of the agent."""
 
-    def __init__(self, store: Store, machine: Machine, options: Options, changed: Callable[[], None]) -> None:
-        self._store, self._machine, self._options, self._changed = store, machine, options, changed
+    guarded: Callable[[], bool]  # is any `automatic` service of this host's concern?
+    empty: Callable[[], bool]  # did the last look at every service find nothing exclusive here?
+    changed: Callable[[], None]  # look again at all services
+
+
+class SessionKeeper:
+    """Holds the session; `run` it once the agent has put down what it does not own."""
+
+    def __init__(self, store: Store, machine: Machine, options: Options, guard: Guard, asks: Asks) -> None:
+        self._store, self._machine, self._options, self._guard, self._asks = store, machine, options, guard, asks
         self._lease = 0
         self._deadline = 0.0
+        self._promised = 0.0
+        self._started = machine.monotonic()
+        self._session: Session | None = None
         self.revision = 0  # of the session key, for transactions to compare; 0: no session
+        self.begun = 0  # its revision when the session began; 0: this process has had none
 
     @property
     def connected(self) -> bool:
         """Does the session surely still stand?"""
         return bool(self.revision) and self._machine.monotonic() < self._deadline
+
+    @property
+    def safe_until(self) -> float:
+        """Until when (monotonic) nobody may take an `automatic` service from this host."""
+        if not self.begun:
+            return max(self._guard.noted, self._started + STARTING)
+        return max(self._deadline if self.revision else 0.0, self._promised)
+
+    @property
+    def safe(self) -> bool:
+        return self._machine.monotonic() < self.safe_until
+
+    def promised(self, until: float) -> None:
+        """Every host that could take over has promised not to before then (failsafe)."""
+        self._promised = max(self._promised, until)
+        self._guard.promise(self.safe_until)
 
     async def run(self) -> None:
         """Begin and renew, begin again when the lease was lost, for ever."""
@@ -56,34 +93,49 @@ class SessionKeeper:
             except StoreError as e:
                 logger.warning("no session: {}", e)
             self.revision = 0
-            self._changed()
+            self._asks.changed()
             await self._machine.sleep(1.0)
 
     async def _begin(self) -> None:
         """A new lease and, in one transaction, the key on it; records of this host's own deaths go, being history."""
         machine = self._machine
+        guarded = self._asks.guarded()
+        watchdog = await self._guard.arm() if guarded else 0.0
         sent = machine.monotonic()
         self._lease = await self._store.grant(self._options.lease)
         session = Session(
             host=machine.host,
             boot_id=machine.boot_id,
             version=self._options.version,
+            watchdog=watchdog,
             lease=self._options.lease,
             since=stamp(machine.utc()),
         )
-        deaths = await self._store.list(death_key(machine.host, ""))
-        txn = Txn(
-            {entry.key: entry.revision for entry in deaths.entries if not entry.key.endswith(f"/{machine.boot_id}")},
-            {session_key(machine.host): (session.line(), self._lease)},
-            tuple(entry.key for entry in deaths.entries if not entry.key.endswith(f"/{machine.boot_id}")),
+        txn = self._past(await self._store.list(death_key(machine.host, "")))
+        revision = await self._store.commit(
+            txn.plus(Txn({}, {session_key(machine.host): (session.line(), self._lease)}))
         )
-        revision = await self._store.commit(txn)
         if revision is None:
             raise StoreError("the records of this host's deaths changed meanwhile")
+        if not guarded:
+            await self._guard.disarm()
+        self._session, self.revision, self.begun = session, revision, revision
+        self._confirmed(sent)
+        logger.info("session begun, lease {:g} s, watchdog {:g} s", self._options.lease, watchdog)
+        self._asks.changed()
+
+    def _past(self, deaths: Listing) -> Txn:
+        """Take the records of this host's deaths away. One of this very incarnation stays until nothing is held that
+        another host may be taking: it must not be taken for alive before. Raises StoreError."""
+        own = death_key(self._machine.host, self._machine.boot_id)
+        if any(entry.key == own for entry in deaths.entries) and not self._asks.empty():
+            raise StoreError("this host was declared dead while it ran; it first puts down all that it holds")
+        unchanged = {entry.key: entry.revision for entry in deaths.entries}
+        return Txn({own: 0, **unchanged}, {}, tuple(unchanged))
+
+    def _confirmed(self, sent: float) -> None:
         self._deadline = sent + self._options.lease - self._options.margin
-        self.revision = revision
-        logger.info("session begun, lease {} s", self._options.lease)
-        self._changed()
+        self._guard.promise(self.safe_until)
 
     async def _renew(self) -> None:
         """A third of the lease between renewals; a failed one is tried again at once."""
@@ -93,24 +145,59 @@ class SessionKeeper:
             sent = machine.monotonic()
             try:
                 await self._store.keep_alive(self._lease)
+                was_connected = self.connected
+                await self._keep_guard()
             except LeaseLost:
                 raise
             except StoreError as e:
                 logger.warning("the session could not be renewed: {}", e)
                 if not self.connected:
-                    self._changed()
+                    self._asks.changed()
                 await machine.sleep(0.5)
                 continue
-            was_connected = self.connected
-            self._deadline = sent + lease - self._options.margin
+            self._confirmed(sent)
             if not was_connected:
-                self._changed()
+                self._asks.changed()
+
+    async def _keep_guard(self) -> None:
+        """What the session says of the watchdog, made true: armed before it says so, disarmed after it does not."""
+        assert self._session is not None
+        if self._asks.guarded():
+            said = await self._guard.arm()
+            if said != self._session.watchdog:
+                await self._say(said)
+        elif self._session.watchdog:
+            await self._say(0.0)
+            await self._guard.disarm()
+
+    async def _say(self, watchdog: float) -> None:
+        """Change the session's value. Raises StoreError."""
+        assert self._session is not None
+        key = session_key(self._machine.host)
+        session = self._session.model_copy(update={"watchdog": watchdog})
+        revision = await self._store.commit(Txn({key: self.revision}, {key: (session.line(), self._lease)}))
+        if revision is None:
+            raise LeaseLost("the session's key is no longer ours")
+        self._session, self.revision = session, revision
 
     async def end(self) -> None:
-        """Say that this agent has gone on purpose. What it owns stays its own: the owner keys are not leased."""
-        if self._lease:
-            try:
-                async with asyncio.timeout(2):
+        """Say that this agent has gone on purpose. What it owns stays its own: the owner keys are not leased.
+
+        The watchdog is disarmed between saying 0 and revoking; where etcd cannot be told it stays armed, unless nothing
+        is held: then only a new agent can keep this host from being reset.
+        """
+        try:
+            async with asyncio.timeout(3):
+                if self._session is not None and self.revision and self._session.watchdog:
+                    await self._say(0.0)
+                    await self._guard.disarm()
+                if self._lease:
                     await self._store.revoke(self._lease)
-            except (StoreError, TimeoutError) as e:
-                logger.info("the session ends with its lease instead: {}", e)
+        except (StoreError, TimeoutError) as e:
+            logger.info("the session ends with its lease instead: {}", e)
+            if self._guard.armed and self._asks.empty():
+                await self._guard.disarm()
+        if self._guard.armed:
+            logger.warning(
+                "the watchdog stays armed: this host is reset in {:g} s without an agent", self._guard.seconds
+            )

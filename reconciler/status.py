@@ -41,7 +41,7 @@ def judge(
         since="",
         revision=view.revision,
         epoch=verdict.epoch,
-        target=None if verdict.intent is Intent.HOLD else _target(view, host, snapshot),
+        target=None if verdict.intent is Intent.HOLD else target(view, host, snapshot),
         holds=snapshot.held() if verdict.intent is not Intent.HOLD else [],
         parts={part.id: _part(snapshot, part, problems.get(part.id, [])) for part in snapshot.parts},
         would_take=[str(step) for step in plan(snapshot, Role.ACTIVE).steps],
@@ -74,7 +74,7 @@ def _part(snapshot: Snapshot, part: AnyPart, problems: list[tuple[str, bool]]) -
     return PartStatus(says=says, problem="; ".join(reason for reason, _ in problems))
 
 
-def _target(view: View, host: str, snapshot: Snapshot) -> Target | None:
+def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
     """Readiness to take over, said all the time: the first screen answers before anyone needs it."""
     if host not in view.manifest.spec.hosts:
         return None
@@ -83,7 +83,7 @@ def _target(view: View, host: str, snapshot: Snapshot) -> Target | None:
         for disk, where in sorted(view.outdated)
         if where == host and f"disk/{disk}" in snapshot.seen
     ]
-    obstacles = marked + snapshot.obstacles()
+    obstacles = marked + snapshot.obstacles(alone=view.alone)
     return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles)
 
 

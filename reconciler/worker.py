@@ -7,6 +7,7 @@ little: the epoch it holds, the one it gave up, when the bring-up began, and how
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,20 +19,21 @@ from reconciler.act import Outcome, Ran, act
 from reconciler.applied import Applied
 from reconciler.mirror import Mirror
 from reconciler.observe import Snapshot, observe
-from reconciler.ownership import Intent, Me, Verdict, View, decide
+from reconciler.ownership import Intent, Me, Verdict, View, decide, takeover
 from reconciler.plan import Plan, plan
 from reconciler.publish import AUDIT_LASTS, Publisher
 from reconciler.records import Event, Progress, Status, stamp
 from reconciler.session import SessionKeeper
 from reconciler.spec import SpecError
-from reconciler.status import Trouble, judge, ready
-from reconciler.store import Store, StoreError, Txn
+from reconciler.status import Trouble, judge, ready, target
+from reconciler.store import Store, StoreError, Txn, session_key
 from resources.kind import AnyPart, Role, Step, take_apart
 from resources.machine import Machine
 from resources.registry import KINDS
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 SETTLING = 0.5  # seconds between looks while something takes its time to become ready
+NEVER = float("-inf")
 GONE = float("inf")  # the service is no more; its worker ends
 
 
@@ -69,6 +71,8 @@ class Worker:
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
         self.topics: frozenset[str] = frozenset()
+        self.automatic = True  # as far as is known: a spec that cannot be read may be
+        self.empty_at = NEVER  # monotonic: when the last look began, if it found nothing exclusive held here
 
     def poke(self, *, urgent: bool = True) -> None:
         """Look again, now; not urgent: unless a failed step's retry is being waited for."""
@@ -107,10 +111,13 @@ class Worker:
         return await self._reconcile(view)
 
     async def _reconcile(self, view: View) -> float:
+        self.automatic = view.automatic
         parts, dropped = self._parts(view)
-        snapshot = await observe(parts, self._p.machine)
-        verdict = decide(view, self._me(snapshot))
+        snapshot = await self._look(parts)
+        verdict = decide(view, self._me(view, snapshot))
         verdict = self._adopt(view, verdict)
+        if await self._take_over(view, snapshot):
+            return 0.0
         if verdict.intent is Intent.CLAIM:
             claimed = await self._claim(view, parts)
             if claimed is None:
@@ -119,7 +126,7 @@ class Worker:
         first = await self._held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
-            snapshot = await observe(parts, self._p.machine)
+            snapshot = await self._look(parts)
         self._learn(outcome)
         # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
@@ -155,11 +162,56 @@ class Worker:
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
         return both, frozenset(part.id for part in gone)
 
-    def _me(self, snapshot: Snapshot) -> Me:
+    async def _look(self, parts: tuple[AnyPart, ...]) -> Snapshot:
+        began = self._p.machine.monotonic()
+        snapshot = await observe(parts, self._p.machine)
+        self.empty_at = NEVER if snapshot.held() else began
+        return snapshot
+
+    def _me(self, view: View, snapshot: Snapshot) -> Me:
         machine, memory = self._p.machine, self._memory
+        could = target(view, machine.host, snapshot)
         return Me(
-            machine.host, machine.boot_id, memory.epoch, memory.given_up, snapshot.holds(), self._p.session.connected
+            machine.host,
+            machine.boot_id,
+            memory.epoch,
+            memory.given_up,
+            snapshot.holds(),
+            connected=self._connected(),
+            safe=self._safe(),
+            ready=could is not None and could.ready,
         )
+
+    def _connected(self) -> bool:
+        """The session stands, and what etcd said until it began is known here."""
+        return self._p.session.connected and self._informed()
+
+    def _safe(self) -> bool:
+        """Nobody may take over what is `automatic`. With another session than before, not before the news are here."""
+        return self._p.session.safe and (not self._p.session.begun or self._informed())
+
+    def _informed(self) -> bool:
+        key = session_key(self._p.machine.host)
+        return self._p.mirror.revision_of(key) >= self._p.session.begun > 0
+
+    async def _take_over(self, view: View, snapshot: Snapshot) -> bool:
+        """Of an `automatic` service whose last owner is dead: the first ready host says that it is to have it."""
+        why = takeover(view, self._me(view, snapshot))
+        if not why:
+            return False
+        machine = self._p.machine
+        lease = await self._p.publisher.leases.get(AUDIT_LASTS)
+        txn = moves.take_over(view, machine, self._p.session.revision, self._audit_id(), lease, why)
+        revision = await self._p.store.commit(txn)
+        if revision is None:
+            return False
+        self._note(txn, revision)
+        self._decision(f"{machine.host} takes it over", 0, why)
+        return True
+
+    def _audit_id(self) -> str:
+        moment = stamp(self._p.machine.utc()).translate({ord(c): None for c in ":-."})
+        return f"{moment}-{self._p.machine.host}-{self.name}"
 
     def _adopt(self, view: View, verdict: Verdict) -> Verdict:
         """Found in etcd as ours, with things held: the epoch of a predecessor of this process, in this incarnation."""
@@ -173,7 +225,7 @@ class Worker:
 
     async def _claim(self, view: View, parts: tuple[AnyPart, ...]) -> tuple[View, Verdict] | None:
         """Become the owner, or None: something changed meanwhile, or this host has no session to do so."""
-        if not self._p.session.connected:
+        if not self._connected():
             return None
         disks = {part.kind.key(part.spec) for part in parts if part.kind.name == "disk"}
         owner, txn = moves.claim(view, self._p.machine, self._p.session.revision, disks)
@@ -216,6 +268,8 @@ class Worker:
         late = verdict.intent is Intent.HOLD and self._left(view) == 0 and not ready(snapshot, dropped)
         if late or not steps.steps:
             return Outcome()
+        if any(step.exclusive for step in steps.steps):
+            self.empty_at = NEVER
         started = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
         self._p.publisher.status(self.name, started)
         done = 0
@@ -229,24 +283,31 @@ class Worker:
             self._step_event(ran, verdict.epoch)
 
         def given_up() -> Coroutine[Any, Any, str]:
-            return self._given_up(view, verdict, self._me(snapshot))
+            return self._given_up(view, verdict, snapshot)
 
         return await act(steps, self._p.machine, lambda: self._forbidden(verdict), told, given_up)
 
-    async def _given_up(self, view: View, verdict: Verdict, me: Me) -> str:
+    async def _given_up(self, view: View, verdict: Verdict, snapshot: Snapshot) -> str:
         """Returns, with why, as soon as another plan is called for: a step that hangs must not hold up a move."""
         while True:
             self._stirred.clear()
-            if changed := self._changed(view, verdict, me):
+            if changed := self._changed(view, verdict, snapshot):
                 return changed
             left = self._left(view) if verdict.intent is Intent.HOLD else None
-            try:
-                async with asyncio.timeout(left):
-                    await self._stirred.wait()
-            except TimeoutError:
+            if left == 0:
                 return "the move's deadline has passed"
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._unsafe_in(view, left)):
+                    await self._stirred.wait()
 
-    def _changed(self, view: View, verdict: Verdict, me: Me) -> str:
+    def _unsafe_in(self, view: View, left: float | None) -> float | None:
+        """Seconds until another plan may be called for though nobody says so: a deadline passes."""
+        if not view.automatic or not self._safe():
+            return left
+        safe = max(0.0, self._p.session.safe_until - self._p.machine.monotonic()) + 0.001
+        return safe if left is None else min(left, safe)
+
+    def _changed(self, view: View, verdict: Verdict, snapshot: Snapshot) -> str:
         """Why the plan made from that view is out of date, or ""."""
         try:
             fresh = self._p.mirror.view(self.name)
@@ -254,7 +315,7 @@ class Worker:
             return "its spec has become invalid"
         if fresh is None or fresh.revision != view.revision:
             return "its spec has changed"
-        now = decide(fresh, me)
+        now = decide(fresh, self._me(fresh, snapshot))
         return "" if (now.role, now.intent) == (verdict.role, verdict.intent) else now.note or f"{now.role} by now"
 
     def _way_back(self, view: View) -> str:
@@ -282,7 +343,7 @@ class Worker:
         mine = (view.owner.host, view.owner.boot_id, view.owner.epoch)
         if mine != (self._p.machine.host, self._p.machine.boot_id, self._memory.epoch):
             return f"{view.owner.host} owns it by now (epoch {view.owner.epoch})"
-        if not self._p.session.connected and view.manifest.spec.failover == "automatic":
+        if view.automatic and not self._safe():
             return "etcd does not answer, so another host may be taking it over"
         return ""
 
@@ -325,8 +386,7 @@ class Worker:
             return False
         why = f"not Ready on {machine.host} within its deadline of {view.manifest.spec.deadline:.0f} s: {status.reason}"
         lease = await self._p.publisher.leases.get(AUDIT_LASTS)
-        id = f"{stamp(machine.utc()).translate({ord(c): None for c in ':-.'})}-{machine.host}"
-        txn = moves.revert(view, machine, id, lease, why)
+        txn = moves.revert(view, machine, self._audit_id(), lease, why)
         revision = await self._p.store.commit(txn)
         if revision is None:
             return False
@@ -338,7 +398,7 @@ class Worker:
 
     def _waiting(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> float:
         """To be active, but not allowed yet: nothing is brought up."""
-        connected = self._p.session.connected
+        connected = self._connected()
         note = "its state changed meanwhile; looking again" if connected else "this host has no session in etcd yet"
         marked = [disk for disk, host in sorted(view.outdated) if host == self._p.machine.host]
         if marked:

@@ -104,7 +104,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
     def held(self, spec: ContainerSpec, seen: world.Container) -> str:
         return f"container {spec.domain} runs" if seen.running and not spec.warm else ""
 
-    def obstacles(self, spec: ContainerSpec, seen: world.Container) -> list[str]:
+    def obstacles(self, spec: ContainerSpec, seen: world.Container, *, alone: bool = False) -> list[str]:
         if not seen.defined:
             return [_undefined(spec)]
         return [f"container {spec.domain} does not run yet"] if spec.warm and not seen.running else []

@@ -203,18 +203,21 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
     def held(self, spec: DiskSpec, seen: Disk | None) -> str:
         return f"disk {spec.resource} is Primary" if seen is not None and seen.role == "Primary" else ""
 
-    def obstacles(self, spec: DiskSpec, seen: Disk | None) -> list[str]:
+    def obstacles(self, spec: DiskSpec, seen: Disk | None, *, alone: bool = False) -> list[str]:
         if seen is None:
             return [_not_configured(spec)]
+        # Without its peer DRBD only knows a copy to be Consistent: that it lacks nothing, the marks in etcd say.
+        good = ("UpToDate", "Consistent") if alone else ("UpToDate",)
         behind = [
             f"{_called(spec, seen, volume.number)} is {volume.disk}{_resync(seen, volume)}"
             for volume in seen.volumes
-            if volume.disk != "UpToDate"
+            if volume.disk not in good
         ]
         lonely = [f"{_called(spec, seen, volume.number)} has no quorum" for volume in seen.volumes if not volume.quorum]
         # Of several peers the one that has it now matters: whoever else is away does not make this copy older.
         primary = tuple(peer for peer in seen.peers if peer.role == "Primary")
-        return [*_missing(spec, seen), *behind, *lonely] or _links(spec, primary or seen.peers)
+        links = [] if alone else _links(spec, primary or seen.peers)
+        return [*_missing(spec, seen), *behind, *lonely] or links
 
     def held_up(self, spec: DiskSpec, seen: Disk | None) -> bool:
         return seen is not None and seen.role == "Primary" and "fencing" in seen.suspended

@@ -129,7 +129,7 @@ class GateKind(Kind[GateField, Answers]):
     def says(self, spec: GateField, seen: Answers) -> str:
         return "passed" if len(seen.answered) >= spec.needed else _shut(spec, seen)
 
-    def obstacles(self, spec: GateField, seen: Answers) -> list[str]:
+    def obstacles(self, spec: GateField, seen: Answers, *, alone: bool = False) -> list[str]:
         if len(seen.answered) >= spec.needed:
             return []
         return [f"gate {spec} is shut: {_shut(spec, seen)}"]

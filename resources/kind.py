@@ -140,8 +140,9 @@ class Kind(ABC, Generic[S, Seen]):
         """Pure: what exclusive thing this host holds of it, as a clause (`nfs-home is Primary`), or ""."""
         return ""
 
-    def obstacles(self, spec: S, seen: Seen) -> list[str]:
-        """Pure: why this host could not take it over now; each names the thing and, where there is one, the way out."""
+    def obstacles(self, spec: S, seen: Seen, *, alone: bool = False) -> list[str]:
+        """Pure: why this host could not take it over now; each names the thing and, where there is one, the way out.
+        `alone`: the last owner is gone, so what only it could give is not asked for."""
         return []
 
     def held_up(self, spec: S, seen: Seen) -> bool:

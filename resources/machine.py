@@ -188,6 +188,18 @@ class Machine(Protocol):
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         """The HTTP status of a GET; 0 when nothing answers in time."""
 
+    # -- the watchdog --------------------------------------------------------------------------------------------------
+
+    async def arm_watchdog(self, device: str, seconds: float) -> float:
+        """Open and arm it; the seconds that it really has. Raises MachineError: it is not there, or closing it would
+        disarm it (no magic close), so that an agent that is killed would make a false proof."""
+
+    def pet_watchdog(self) -> None:
+        """Another W seconds. Not armed: nothing."""
+
+    async def disarm_watchdog(self) -> None:
+        """With the magic character, and close it."""
+
     # -- being told ----------------------------------------------------------------------------------------------------
 
     def changes(self) -> AsyncIterator[str]:

@@ -160,7 +160,7 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
     def held(self, spec: UnitSpec, seen: UnitSeen) -> str:
         return f"{spec.unit} runs" if seen.active in HOLDS else ""
 
-    def obstacles(self, spec: UnitSpec, seen: UnitSeen) -> list[str]:
+    def obstacles(self, spec: UnitSpec, seen: UnitSeen, *, alone: bool = False) -> list[str]:
         missing = seen.load in ("not-found", "masked", "bad-setting", "error")
         where = f"in container {spec.domain}" if spec.domain else "on this host"
         return [f"{spec.unit} is {seen.load} {where}"] if missing else []

@@ -6,6 +6,7 @@ systemd.py     the systemd inside a container, over its own bus
 mounting.py    filesystems into a running container
 network.py     addresses, announcements, probes
 watching.py    being told
+watchdog.py    the device that resets this host
 proc.py        /proc, read
 syscalls.py    what Python does not have
 """
@@ -26,6 +27,7 @@ from shutil import which
 
 from reconciler.linux import mounting, network, proc, processes, systemd
 from reconciler.linux.containers import Containers
+from reconciler.linux.watchdog import Watchdog
 from reconciler.linux.watching import Watching
 from resources.machine import (
     Address,
@@ -68,6 +70,7 @@ class Linux(Machine):
         self._boot_id = BOOT_ID.read_text().strip()
         self._watching = Watching()
         self._containers = Containers(lambda domain: self._watching.topics.add(f"domain/{domain}" if domain else "*"))
+        self._watchdog: Watchdog | None = None
         self._inits: dict[str, tuple[int, str]] = {}  # the last init seen of each container, and when that began
 
     async def open(self) -> None:
@@ -231,6 +234,21 @@ class Linux(Machine):
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return await network.http(await self._namespace(domain), url, timeout)
+
+    # -- the watchdog --------------------------------------------------------------------------------------------------
+
+    async def arm_watchdog(self, device: str, seconds: float) -> float:
+        self._watchdog = Watchdog(device, seconds)
+        return self._watchdog.seconds
+
+    def pet_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.pet()
+
+    async def disarm_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.disarm()
+            self._watchdog = None
 
     # -- being told ---------------------------------------------------------------------------------------------------
 

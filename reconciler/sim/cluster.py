@@ -35,6 +35,7 @@ from resources.words import disks
 
 T = TypeVar("T")
 
+BOOTS = 15.0  # seconds
 RESTARTS = 2.0  # seconds until systemd starts an agent again that has gone
 SETTLES = 180.0  # seconds a service may take to become Ready
 SHOWN = 80  # lines of the timeline
@@ -65,6 +66,7 @@ class Cluster:
         self.desk = self.etcd.client("desk")
         self.rules = Rules(self.world, manifests, self._marked, self._violated)
         self.world.watchers.append(self.rules.check)
+        self.world.reset = self.reset
         self.etcd.on_commit = self.rules.check
         self.agents: dict[str, Running] = {}
         self.clients: dict[str, Client] = {}
@@ -160,6 +162,11 @@ class Cluster:
             self.world.power_on(host)
             self.etcd.member(host, "up")
             asyncio.get_running_loop().call_later(RESTARTS, self.start_agent, host)
+
+    def reset(self, host: str) -> None:
+        """By its watchdog: off, and on again after a boot."""
+        self.power(host, False)
+        asyncio.get_running_loop().call_later(BOOTS, self.power, host, True)
 
     def _stop_dead(self, host: str) -> None:
         if running := self.agents.pop(host, None):

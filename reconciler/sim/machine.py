@@ -289,6 +289,22 @@ class SimMachine:
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return 200 if await self.tcp("", 80, timeout, domain) else 0
 
+    # -- the watchdog --------------------------------------------------------------------------------------------------
+
+    async def arm_watchdog(self, device: str, seconds: float) -> float:
+        await self.alive()
+        await self.meets(f"watchdog {device}")
+        self.sim.watchdog.arm(seconds)
+        return seconds
+
+    def pet_watchdog(self) -> None:
+        self._living()
+        self.sim.watchdog.pet()
+
+    async def disarm_watchdog(self) -> None:
+        await self.alive()
+        self.sim.watchdog.disarm()
+
     # -- being told ------------------------------------------------------------------------------------------------
 
     async def changes(self) -> AsyncIterator[str]:

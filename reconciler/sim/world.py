@@ -62,6 +62,35 @@ class Domain:
     starts: int = 0
 
 
+class Watchdog:
+    """Resets its host when it was armed and not petted for that long; a frozen kernel's fires when it is thawed."""
+
+    def __init__(self, host: Host) -> None:
+        self._host, self.seconds = host, 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.pet()
+
+    def pet(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self.seconds, self._fires) if self.seconds else None
+
+    def disarm(self) -> None:
+        self.seconds = 0.0
+        self.pet()
+
+    def _fires(self) -> None:
+        if not self._host.thawed.is_set():
+            self._timer = asyncio.get_running_loop().call_later(0.01, self._fires)
+            return
+        self.disarm()
+        self._host.happened("reset by its watchdog")
+        self._host.world.reset(self._host.name)
+
+
 class Host:
     """A machine. `faults`: what an operation's name begins with -> "fail" or "hang", see `sim.machine`."""
 
@@ -79,6 +108,7 @@ class Host:
         self.faults: dict[str, str] = {}
         self.missing_units: set[str] = set()
         self.listeners: list[Callable[[str], None]] = []
+        self.watchdog = Watchdog(self)
 
     @property
     def boot_id(self) -> str:
@@ -165,6 +195,7 @@ class World:
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []
+        self.reset: Callable[[str], None] = self.power_off  # what a watchdog does to a host
 
     def happened(self, host: str, text: str) -> None:
         self.log.append((asyncio.get_running_loop().time(), host, text))
@@ -194,6 +225,7 @@ class World:
         """At once and without a word."""
         host = self.hosts[name]
         host.power = False
+        host.watchdog.disarm()
         host.listeners.clear()
         for place in [host.base, *(domain.place for domain in host.domains.values() if domain.place)]:
             place.gone = True

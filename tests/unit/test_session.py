@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from reconciler.guard import Guard
 from reconciler.records import Session, parse
-from reconciler.session import Options, SessionKeeper
+from reconciler.session import Asks, Options, SessionKeeper
 from reconciler.sim.machine import SimMachine
 from reconciler.sim.store import SimEtcd
 from reconciler.store import Txn, death_key, session_key
@@ -22,10 +23,17 @@ class Host:
     etcd: SimEtcd = field(default_factory=lambda: SimEtcd(1))
     hands: SimMachine = field(default_factory=lambda: machine(hosts().hosts["hosta"]))
     told: int = 0
+    empty: bool = True  # does its host hold nothing?
 
     def __post_init__(self) -> None:
         self.desk = self.etcd.client("desk")
-        self.keeper = SessionKeeper(self.etcd.client("hosta"), self.hands, Options(), self._changed)
+        self.keeper = SessionKeeper(
+            self.etcd.client("hosta"),
+            self.hands,
+            Options(),
+            Guard(self.hands, "", 30),
+            Asks(guarded=lambda: False, empty=lambda: self.empty, changed=self._changed),
+        )
         self.task = asyncio.create_task(self.keeper.run())
 
     def _changed(self) -> None:
@@ -105,11 +113,16 @@ async def test_the_deaths_of_earlier_incarnations_are_history_once_this_one_live
 
 
 @simulated
-async def test_the_death_of_this_very_incarnation_stays() -> None:
-    host = Host()
+async def test_declared_dead_while_it_ran_it_is_alive_again_only_once_it_holds_nothing() -> None:
+    host = Host(empty=False)
     await host.desk.commit(Txn({}, {death_key("hosta", "boot-hosta-1"): ("{}", 0)}))
     await host.hands.sleep(5)
     assert host.etcd.value(death_key("hosta", "boot-hosta-1")) is not None
+    assert host.key is None
+    host.empty = True
+    await host.hands.sleep(5)
+    assert host.etcd.value(death_key("hosta", "boot-hosta-1")) is None
+    assert host.keeper.connected
 
 
 @simulated
