@@ -17,6 +17,7 @@ from enum import StrEnum
 from reconciler.records import Death, Epoch, Owner, Session, Status
 from reconciler.spec import ServiceManifest
 from resources.kind import Role
+from resources.words import disks
 
 
 class Intent(StrEnum):
@@ -48,6 +49,11 @@ class View:
     @property
     def wanted(self) -> str:
         return self.manifest.spec.wanted
+
+    def marked(self, host: str) -> list[str]:
+        """The service's disks whose copies on that host lack writes, sorted."""
+        names = {disk.resource for disk in disks(self.manifest.spec)}
+        return sorted(disk for disk, where in self.outdated if where == host and disk in names)
 
     def death(self, owner: Owner) -> str:
         """The proof that the owner's incarnation holds nothing any more, as a clause, or ""."""
@@ -101,13 +107,19 @@ def decide(view: View, me: Me) -> Verdict:
     if _is_mine(view.owner, me):
         return _mine(view, me)
     idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
-    if view.wanted != me.host:
+    if view.wanted != me.host and not _stands_in(view, me.host):
         return Verdict(idle, Intent.NONE)
     if view.owner is None:
         return Verdict(Role.ACTIVE, Intent.CLAIM, "nobody owns it")
     if proof := view.death(view.owner):
         return Verdict(Role.ACTIVE, Intent.CLAIM, proof)
     return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
+
+
+def _stands_in(view: View, host: str) -> bool:
+    """The wanted host's copies lack writes and this one's do not: it has the service until they are current, since
+    only an owner can find that they are. Without it nobody would ever have the service again."""
+    return host in view.manifest.spec.hosts and bool(view.marked(view.wanted)) and not view.marked(host)
 
 
 def _is_mine(owner: Owner | None, me: Me) -> bool:
