@@ -257,7 +257,9 @@ class Cluster:
         for name in names or sorted(self.services):
             while problem := await self.not_ready(name):
                 if self.now > end:
-                    raise Broken(f"{name} is not Ready after {within:.0f} s: {problem}\n{self.timeline()}")
+                    raise Broken(
+                        f"{name} is not Ready after {within:.0f} s: {problem}\n{self.said(name)}\n{self.timeline()}"
+                    )
                 await self.run(0.25)
 
     async def not_ready(self, name: str) -> str:
@@ -270,6 +272,11 @@ class Cluster:
         if status is None or (status.role, status.state) != ("active", "Ready"):
             return f"its status on {host} is {status.state + ' ' + status.reason if status else 'not there'}"
         return ""
+
+    def said(self, name: str) -> str:
+        """Who owns a service and what each host says of it."""
+        keys = [owner_key(name), *(status_key(name, host) for host in self.hosts)]
+        return "\n".join(f"{key}: {self.etcd.value(key)}" for key in keys)
 
     def timeline(self) -> str:
         """The last events, one a line."""
@@ -297,11 +304,13 @@ def play(
 
     async def told() -> T:
         cluster = Cluster(seed, manifests)
-        if start:
-            await cluster.start()
-        result = await story(cluster)
-        await cluster.run(0)
-        cluster.over = True
-        return result
+        try:
+            if start:
+                await cluster.start()
+            result = await story(cluster)
+            await cluster.run(0)
+            return result
+        finally:
+            cluster.over = True
 
     return simulate(told())
