@@ -18,19 +18,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.loop import Agent, Options
-from reconciler.records import Owner, Status
+from reconciler.records import Owner, Status, stamp
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
 from reconciler.sim.clock import simulate
-from reconciler.sim.drbd import Handler
 from reconciler.sim.hoststore import HostStore
-from reconciler.sim.machine import SimMachine
+from reconciler.sim.machine import EPOCH, SimMachine
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
 from reconciler.spec import ServiceManifest, parse_service, to_json
-from reconciler.store import Entry, Txn, outdated_key, owner_key, service_key, status_key
+from reconciler.store import Entry, StoreError, Txn, outdated_key, owner_key, service_key, status_key
 from resources.words import disks
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ class Cluster:
         self._stopping: set[str] = set()
         for one in manifests:
             self._install(one)
+        self.world.handle_fencing(self._fence_peer)
 
     def _install(self, service: ServiceManifest) -> None:
         for disk in disks(service.spec):
@@ -177,9 +178,17 @@ class Cluster:
         if which == "lan":
             self.etcd.reach(host, up)
 
-    def handle_fencing(self, handler: Handler) -> None:
-        """The fence-peer handler of every disk; without one all I/O of a lonely Primary stays held."""
-        self.world.handle_fencing(handler)
+    async def _fence_peer(self, host: str, disk: str, peer: str) -> int:
+        """hactl fence-peer: a process of its own, whatever becomes of the agent."""
+        there = self.world.hosts[host]
+        me = Incarnation(host, there.boot_id)
+        try:
+            answer = await fence_peer(self.etcd.client(host), me, disk, [peer], stamp(EPOCH))
+        except StoreError:
+            return HELD
+        while there.power and not there.runs:
+            await there.thawed.wait()
+        return answer.status if there.boot_id == me.boot_id and there.power else HELD
 
     # -- what an operator does ---------------------------------------------------------------------------------------
 
