@@ -18,6 +18,7 @@ from enum import StrEnum
 from reconciler.records import Death, Epoch, Owner, Session, Status
 from reconciler.spec import ServiceManifest
 from resources.kind import Role
+from resources.words import disks
 
 
 class Intent(StrEnum):
@@ -58,6 +59,11 @@ class View:
     def alone(self) -> bool:
         """Would a host that takes it over now do so without the last owner, and so without that one's copies?"""
         return self.owner is None or self.owner.host not in self.sessions
+
+    def marked(self, host: str) -> list[str]:
+        """The service's disks whose copies on that host lack writes, sorted."""
+        names = {disk.resource for disk in disks(self.manifest.spec)}
+        return sorted(disk for disk, where in self.outdated if where == host and disk in names)
 
     def death(self, owner: Owner) -> str:
         """The proof that the owner's incarnation holds nothing any more, as a clause, or ""."""
@@ -119,7 +125,9 @@ def decide(view: View, me: Me) -> Verdict:
         return _deleted(view, me)
     if _is_mine(view.owner, me):
         return _mine(view, me, idle)
-    return Verdict(idle, Intent.NONE) if view.wanted != me.host else _to_be_mine(view, idle)
+    if view.wanted != me.host and not _stands_in(view, me.host):
+        return Verdict(idle, Intent.NONE)
+    return _to_be_mine(view, idle)
 
 
 def takeover(view: View, me: Me) -> str:
@@ -136,6 +144,12 @@ def takeover(view: View, me: Me) -> str:
     proof = view.death(view.owner) if view.owner is not None else f"nobody owns it and {view.wanted} is away"
     before_me = hosts[: hosts.index(me.host)]
     return "" if any(not view.target_obstacles(host) for host in before_me) else proof
+
+
+def _stands_in(view: View, host: str) -> bool:
+    """The wanted host's copies lack writes and this one's do not: it has the service until they are current, since
+    only an owner can find that they are. Without it nobody would ever have the service again."""
+    return host in view.manifest.spec.hosts and bool(view.marked(view.wanted)) and not view.marked(host)
 
 
 def _is_mine(owner: Owner | None, me: Me) -> bool:

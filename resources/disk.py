@@ -40,6 +40,9 @@ class _Switch(Step):
             raise MachineError(f"DRBD refuses to {wanted}: {said_by(done.err or done.out)}")
 
 
+CURRENT = ("UpToDate", "Consistent")  # a copy that may be promoted; Consistent once its peer is known to be outdated
+
+
 @dataclass(frozen=True)
 class Promote(_Switch):
     """drbdadm primary."""
@@ -170,7 +173,9 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         if seen is None:
             return []
         if role is Role.ACTIVE:
-            return [] if seen.role == "Primary" else [Promote(f"it is {seen.role}", spec.resource)]
+            # DRBD would promote a copy that is still being resynced, and serve it from the peer: until that is lost.
+            behind = any(volume.disk not in CURRENT for volume in seen.volumes)
+            return [] if seen.role == "Primary" or behind else [Promote(f"it is {seen.role}", spec.resource)]
         if seen.role == "Primary":
             return [Demote("this host is not to be its primary", spec.resource)]
         diskless = [volume for volume in seen.volumes if volume.disk == "Diskless"]
@@ -182,7 +187,10 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         if role is not Role.ACTIVE:
             return [Condition(f"disk {spec.resource} is Primary here")] if seen.role == "Primary" else []
         if seen.role != "Primary":
-            return [Condition(f"disk {spec.resource} is {seen.role} here")]
+            behind = [
+                f" and {volume.disk}{_resync(seen, volume)}" for volume in seen.volumes if volume.disk not in CURRENT
+            ]
+            return [Condition(f"disk {spec.resource} is {seen.role}{''.join(behind[:1])} here")]
         if seen.suspended != "no":
             return [Condition(f"disk {spec.resource} holds all I/O ({seen.suspended})")]
         missing = [Condition(reason) for reason in _missing(spec, seen)]

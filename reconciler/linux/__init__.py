@@ -3,6 +3,7 @@
 processes.py   programs, bounded
 containers.py  libvirt-LXC
 systemd.py     the systemd inside a container, over its own bus
+manager.py     its units, over D-Bus
 mounting.py    filesystems into a running container
 network.py     addresses, announcements, probes
 watching.py    being told
@@ -71,6 +72,7 @@ class Linux(Machine):
         self._watching = Watching()
         self._containers = Containers(lambda domain: self._watching.topics.add(f"domain/{domain}" if domain else "*"))
         self._watchdog: Watchdog | None = None
+        self._systemds = systemd.Systemds(lambda domain: self._watching.topics.add(f"units/{domain}"))
         self._inits: dict[str, tuple[int, str]] = {}  # the last init seen of each container, and when that began
 
     async def open(self) -> None:
@@ -79,6 +81,7 @@ class Linux(Machine):
     async def close(self) -> None:
         """Containers and all else stay as they are."""
         self._watching.close()
+        self._systemds.close()
         self._containers.close()
 
     @property
@@ -110,7 +113,7 @@ class Linux(Machine):
             return await processes.run(argv, timeout=timeout, stdin=stdin)
         init = await self._init(domain)
         if argv[0] == "systemctl":
-            return await systemd.systemctl(init, argv[1:], timeout)
+            return await self._systemds.systemctl(domain, init, argv[1:], timeout)
         return await systemd.run(init, argv, timeout, stdin)
 
     def read(self, path: str) -> str | None:
@@ -144,6 +147,7 @@ class Linux(Machine):
             self._inits[domain] = (seen.pid, proc.started(seen.pid))
         else:
             self._inits.pop(domain, None)
+            self._systemds.forget(domain)
         return seen
 
     async def start_container(self, domain: str, timeout: float) -> None:

@@ -1,21 +1,62 @@
-"""The systemd inside a container, spoken to over its own bus socket: no program of the container runs with our rights.
+"""The systemd inside a container, spoken to over its own bus: no program of the container runs with our rights.
 
-`nsenter` would give a program from the container's own disk all capabilities of the host. So systemctl is the host's,
-and what a spec can name (an exec check) is started by the container's systemd, confined as everything in there.
+`nsenter` would give a program from the container's own disk all capabilities of the host. So units are asked for and
+told over D-Bus (`manager`), and what a spec can name (an exec check) is started by the container's systemd, confined
+as everything in there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from reconciler.linux import processes, syscalls
+from reconciler.linux import manager, processes, syscalls
+from reconciler.linux.manager import Manager
 from resources.machine import Finished, TimedOut, Unavailable
 
-SOCKET = "run/dbus/system_bus_socket"
+BUS = "run/dbus/system_bus_socket"
 LINGERS = 0.5  # seconds
+
+
+class Systemds:
+    """One connection for each run of a container. `changed`: called with the domain when a unit changes in it."""
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
+        self._managers: dict[str, tuple[int, Manager]] = {}
+        self._opening = asyncio.Lock()
+
+    async def systemctl(self, domain: str, init: int, arguments: Sequence[str], timeout: float) -> Finished:
+        """systemctl(1) in there: show, start, stop, reset-failed. Raises Unavailable, TimedOut."""
+        verb, *units = [one for one in arguments if not one.startswith("-")]
+        try:
+            async with asyncio.timeout(timeout):
+                return await (await self._manager(domain, init)).systemctl(verb, units)
+        except TimeoutError as e:
+            raise TimedOut(f"systemctl {verb} {' '.join(units)}: no end within {timeout:.0f} s") from e
+
+    async def _manager(self, domain: str, init: int) -> Manager:
+        async with self._opening:
+            known = self._managers.get(domain)
+            if known is not None and known[0] == init and known[1].open:
+                return known[1]
+            self.forget(domain)
+            with _bus(init) as path:
+                found = await manager.connect(path, lambda: self._changed(domain))
+            self._managers[domain] = (init, found)
+            return found
+
+    def forget(self, domain: str) -> None:
+        """Its container has ended, or the agent."""
+        if known := self._managers.pop(domain, None):
+            known[1].close()
+
+    def close(self) -> None:
+        for domain in list(self._managers):
+            self.forget(domain)
 
 
 def answers(init: int) -> bool:
@@ -27,19 +68,15 @@ def answers(init: int) -> bool:
         return False
 
 
-async def systemctl(init: int, arguments: Sequence[str], timeout: float) -> Finished:
-    """The host's systemctl on the container's systemd. Raises Unavailable, TimedOut."""
-    with _bus(init) as (environment, fd):
-        return await processes.run(("systemctl", *arguments), timeout=timeout, environment=environment, fds=(fd,))
-
-
 async def run(init: int, argv: Sequence[str], timeout: float, stdin: str) -> Finished:
     """As a transient service of the container's systemd, ended with all its children when it takes too long."""
     unit = f"hactl-{secrets.token_hex(6)}.service"
     options = ("--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}", "--property=TimeoutStopSec=1")
     # Should nobody be left to end it, its systemd does.
     limited = ("systemd-run", *options, f"--property=RuntimeMaxSec={timeout + LINGERS:g}", "--", *argv)
-    with _bus(init) as (environment, fd):
+    with _bus(init) as path:
+        environment = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={path}"}
+        fd = int(path.rpartition("/")[2])
         try:
             done = await processes.run(limited, timeout=timeout, stdin=stdin, environment=environment, fds=(fd,))
         except TimedOut as e:
@@ -50,17 +87,17 @@ async def run(init: int, argv: Sequence[str], timeout: float, stdin: str) -> Fin
 
 
 @contextmanager
-def _bus(init: int) -> Iterator[tuple[Mapping[str, str], int]]:
-    """What a program needs to reach it; links in the container cannot lead to another bus. Raises Unavailable."""
+def _bus(init: int) -> Iterator[str]:
+    """A path to its system bus; links in the container cannot lead to another one. Raises Unavailable."""
     try:
         root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = syscalls.open_in_root(root, SOCKET, os.O_PATH)
+            fd = syscalls.open_in_root(root, BUS, os.O_PATH)
         finally:
             os.close(root)
     except OSError as e:
         raise Unavailable("the container's systemd is not there (yet): no system bus in it") from e
     try:
-        yield {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path=/proc/self/fd/{fd}", "SYSTEMCTL_FORCE_BUS": "1"}, fd
+        yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)

@@ -3,6 +3,7 @@
 domain/NAME     libvirt's lifecycle events, and the end of its init (a pidfd)
 disk/RESOURCE   one `drbdsetup events2` for all
 network/NAME    a netlink socket in each container's network namespace
+units/NAME      the systemd in it (reconciler.linux.manager)
 mounts/NAME     the kernel's sign on its init's mountinfo (proc(5): POLLPRI)
 *               something may have been missed: look at everything
 """

@@ -18,19 +18,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.loop import Agent, Options
-from reconciler.records import Owner, Status
+from reconciler.records import Owner, Status, stamp
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
 from reconciler.sim.clock import simulate
-from reconciler.sim.drbd import Handler
 from reconciler.sim.hoststore import HostStore
-from reconciler.sim.machine import SimMachine
+from reconciler.sim.machine import EPOCH, SimMachine
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
 from reconciler.spec import ServiceManifest, parse_service, to_json
-from reconciler.store import Entry, Txn, outdated_key, owner_key, service_key, status_key
+from reconciler.store import Entry, StoreError, Txn, outdated_key, owner_key, service_key, status_key
 from resources.words import disks
 
 T = TypeVar("T")
@@ -79,6 +79,7 @@ class Cluster:
         self._stopping: set[str] = set()
         for one in manifests:
             self._install(one)
+        self.world.handle_fencing(self._fence_peer)
 
     def _install(self, service: ServiceManifest) -> None:
         for disk in disks(service.spec):
@@ -184,9 +185,17 @@ class Cluster:
         if which == "lan":
             self.etcd.reach(host, up)
 
-    def handle_fencing(self, handler: Handler) -> None:
-        """The fence-peer handler of every disk; without one all I/O of a lonely Primary stays held."""
-        self.world.handle_fencing(handler)
+    async def _fence_peer(self, host: str, disk: str, peer: str) -> int:
+        """hactl fence-peer: a process of its own, whatever becomes of the agent."""
+        there = self.world.hosts[host]
+        me = Incarnation(host, there.boot_id)
+        try:
+            answer = await fence_peer(self.etcd.client(host), me, disk, [peer], stamp(EPOCH))
+        except StoreError:
+            return HELD
+        while there.power and not there.runs:
+            await there.thawed.wait()
+        return answer.status if there.boot_id == me.boot_id and there.power else HELD
 
     # -- what an operator does ---------------------------------------------------------------------------------------
 
@@ -264,7 +273,9 @@ class Cluster:
         for name in names or sorted(self.services):
             while problem := await self.not_ready(name):
                 if self.now > end:
-                    raise Broken(f"{name} is not Ready after {within:.0f} s: {problem}\n{self.timeline()}")
+                    raise Broken(
+                        f"{name} is not Ready after {within:.0f} s: {problem}\n{self.said(name)}\n{self.timeline()}"
+                    )
                 await self.run(0.25)
 
     async def not_ready(self, name: str) -> str:
@@ -277,6 +288,11 @@ class Cluster:
         if status is None or (status.role, status.state) != ("active", "Ready"):
             return f"its status on {host} is {status.state + ' ' + status.reason if status else 'not there'}"
         return ""
+
+    def said(self, name: str) -> str:
+        """Who owns a service and what each host says of it."""
+        keys = [owner_key(name), *(status_key(name, host) for host in self.hosts)]
+        return "\n".join(f"{key}: {self.etcd.value(key)}" for key in keys)
 
     def timeline(self) -> str:
         """The last events, one a line."""
@@ -304,11 +320,13 @@ def play(
 
     async def told() -> T:
         cluster = Cluster(seed, manifests)
-        if start:
-            await cluster.start()
-        result = await story(cluster)
-        await cluster.run(0)
-        cluster.over = True
-        return result
+        try:
+            if start:
+                await cluster.start()
+            result = await story(cluster)
+            await cluster.run(0)
+            return result
+        finally:
+            cluster.over = True
 
     return simulate(told())

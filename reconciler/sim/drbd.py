@@ -100,6 +100,19 @@ class Resource:
             self._timer = loop.call_later(CONNECTS, self._connect)
         elif self.syncing:
             self._timer = loop.call_later(RESYNCS, self._synced)
+        if self.connected and reachable:
+            self._answer()
+
+    def _answer(self) -> None:
+        """The peer was silent for less than it takes to notice: what it was sent is there."""
+        for copy in self.copies.values():
+            if copy.pending and copy.suspended == "no":
+                self._replicate(copy)
+                self.resume(copy.host)
+
+    def _replicate(self, copy: Copy) -> None:
+        if self.peer(copy.host).disk == "UpToDate":
+            self.peer(copy.host).data = copy.data
 
     def _reachable(self) -> bool:
         return self._can_talk() and all(copy.up and not copy.standalone for copy in self.copies.values())
@@ -205,7 +218,7 @@ class Resource:
 
     def write(self, host: str, acknowledged: Callable[[], None]) -> None:
         """By the mounted filesystem of that host. `acknowledged` is called once, now, later or never."""
-        copy, peer = self.copies[host], self.peer(host)
+        copy = self.copies[host]
         if copy.suspended != "no":
             copy.pending.append((None, acknowledged))
             return
@@ -213,8 +226,8 @@ class Resource:
         if self.connected and not self._reachable():
             copy.pending.append((copy.data, acknowledged))  # sent, not answered; the silence is not noticed yet
             return
-        if self.connected and peer.disk == "UpToDate":
-            peer.data = copy.data
+        if self.connected:
+            self._replicate(copy)
         self._acknowledge(copy.data, acknowledged)
 
     def resume(self, host: str) -> None:
@@ -228,10 +241,10 @@ class Resource:
                 self._acknowledge(write, acknowledged)
 
     def _acknowledge(self, write: Write, told: Callable[[], None]) -> None:
-        if not write.includes(self.acknowledged):
-            self.lost.append(f"{self.name}: a write is acknowledged on a copy that lacks one acknowledged before")
-        elif not self.acknowledged.includes(write):
+        if write.includes(self.acknowledged):
             self.acknowledged = write
+        elif not self.acknowledged.includes(write):
+            self.lost.append(f"{self.name}: a write is acknowledged on a copy that lacks one acknowledged before")
         told()
 
     # -- fencing ---------------------------------------------------------------------------------------------------

@@ -15,6 +15,11 @@ from reconciler.sim.world import Place
 from reconciler.store import service_key
 from resources.machine import Address, Process
 
+
+class NotThere(ValueError):
+    """What was to be touched is not there now."""
+
+
 # -- the store ---------------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +143,9 @@ def libvirt(cluster: Cluster, host: str, on: str) -> None:
 
 def remove_address(cluster: Cluster, host: str, domain: str, address: str) -> None:
     place = _place(cluster, host, domain)
-    interface = next(one.interface for one in place.addresses if one.address == address)
+    interface = next((one.interface for one in place.addresses if one.address == address), None)
+    if interface is None:
+        raise NotThere(f"{address} is not on {host}")
     cluster.world.hosts[host].remove_address(place, interface, address)
 
 
@@ -234,6 +241,6 @@ def _is_on(word: str) -> bool:
 def _place(cluster: Cluster, host: str, domain: str) -> Place:
     found: Any = cluster.world.hosts[host].place(domain)
     if found is None:
-        raise ValueError(f"container {domain} does not run on {host}")
+        raise NotThere(f"container {domain} does not run on {host}")
     assert isinstance(found, Place)
     return found

@@ -25,7 +25,7 @@ from reconciler.sim import hands
 from reconciler.sim.cluster import Broken, Cluster, play
 from reconciler.sim.machine import EPOCH
 from reconciler.spec import ServiceManifest, validate
-from reconciler.store import ROOT
+from reconciler.store import ROOT, StoreError
 
 STAYS = 60.0  # seconds that all must stay Ready at the end
 
@@ -100,9 +100,12 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
 
 async def _do(cluster: Cluster, line: Line) -> None:
     command: Command = getattr(hands, _function(line.command))
-    done = command(cluster, *line.words)
-    if done is not None:
-        await done
+    try:
+        done = command(cluster, *line.words)
+        if done is not None:
+            await done
+    except (hands.NotThere, StoreError) as e:
+        cluster.world.happened("*", f"{line}: {e}")
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tests.sim.services import NFS, service
 HOSTS = ("hosta", "hostb")
 ROOTED = service("nfs", disks=[{"resource": "nfs-data", "mount": "/srv/ct/nfs", "where": "host"}])
 SERVICES = {"warm": NFS, "root-on-disk": ROOTED}
-SETTLES = 10.0  # seconds: the move is Ready long before
+SETTLES = 4.0  # seconds: the move is Ready long before
 
 
 async def move(cluster: Cluster) -> None:

@@ -13,7 +13,7 @@ import pytest
 from reconciler.sim.scenario import comparable, load, tell
 
 ALL = sorted((Path(__file__).parent / "scenarios").iterdir())
-MORE_SEEDS = range(2, 4)
+MORE_SEEDS = (2,)
 
 
 @pytest.mark.parametrize("directory", ALL, ids=[one.name for one in ALL])
