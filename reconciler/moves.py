@@ -51,7 +51,9 @@ def claim(view: View, machine: Machine, session_revision: int, disks: Iterable[s
         session_key(machine.host): session_revision,
         **{outdated_key(disk, machine.host): 0 for disk in sorted(disks)},
     }
-    given = Epoch(epoch=owner.epoch, host=machine.host, since=since)
+    failed_on = view.failed_on
+    noted = view.revision if failed_on else 0
+    given = Epoch(epoch=owner.epoch, host=machine.host, since=since, failed_on=failed_on, spec_revision=noted)
     return owner, Txn(unchanged, {owner_key(name): put(owner), epoch_key(name): put(given)})
 
 
@@ -71,6 +73,15 @@ def revert(view: View, machine: Machine, audit_id: str, audit_lease: int, why: s
     last = put(view.epoch.model_copy(update={"host": back}))
     changed = _set_primary(view, machine, back, audit_id, audit_lease, why)
     return changed.plus(Txn({epoch_key(name): view.epoch_revision}, {epoch_key(name): last}))
+
+
+def move_on(view: View, machine: Machine, to: str, audit_id: str, audit_lease: int, why: str) -> Txn:
+    """Set primary to another host: the checks fail here, restarted or not. Noted, so that it does not come back."""
+    assert view.epoch is not None
+    name = view.manifest.metadata.name
+    noted = put(view.epoch.model_copy(update={"failed_on": [*view.failed_on, machine.host]}))
+    changed = _set_primary(view, machine, to, audit_id, audit_lease, why)
+    return changed.plus(Txn({epoch_key(name): view.epoch_revision}, {epoch_key(name): noted}))
 
 
 def take_over(view: View, machine: Machine, session_revision: int, audit_id: str, audit_lease: int, why: str) -> Txn:

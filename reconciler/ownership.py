@@ -65,6 +65,15 @@ class View:
         names = {disk.resource for disk in disks(self.manifest.spec)}
         return sorted(disk for disk, where in self.outdated if where == host and disk in names)
 
+    @property
+    def failed_on(self) -> list[str]:
+        """Hosts that it was moved away from because its checks failed there, unless somebody has changed it since."""
+        if self.epoch is None:
+            return []
+        # The move wrote both in one transaction; whoever claimed it then noted the spec's revision.
+        moved = self.revision in (self.epoch.spec_revision, self.epoch_revision)
+        return self.epoch.failed_on if moved else []
+
     def death(self, owner: Owner) -> str:
         """The proof that the owner's incarnation holds nothing any more, as a clause, or ""."""
         session = self.sessions.get(owner.host)

@@ -62,11 +62,14 @@ class Owner(Record):
 
 
 class Epoch(Record):
-    """The last epoch given and to whom: kept when the owner key goes."""
+    """The last epoch given and to whom: kept when the owner key goes. `failed_on`: hosts that it was moved away from
+    because its checks failed there, as long as the spec is at `spec_revision`: a human's change begins anew."""
 
     epoch: int
     host: str
     since: str
+    failed_on: list[str] = Field(default_factory=list)
+    spec_revision: int = 0
 
 
 class Death(Record):

@@ -37,6 +37,14 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
+class Restarts(Model):
+    """Of a service whose checks fail though all of it runs: `times` within that many seconds, then it is moved once
+    where `failover` is automatic, then left Stalled."""
+
+    times: Annotated[int, Field(ge=0, le=100)] = 3
+    within: Seconds = 600
+
+
 class ServiceFields(Service):
     """What every service has, whatever it is made of."""
 
@@ -46,6 +54,7 @@ class ServiceFields(Service):
     failover: Annotated[Literal["manual", "automatic"], Field(description="who decides after a host's death")] = (
         "manual"
     )
+    restarts: Annotated[Restarts, Field(description="what to do when its checks fail")] = Restarts()
     deadline: Annotated[Seconds, Field(description="seconds a move may take before it reverts")] = 120
 
     @model_validator(mode="after")

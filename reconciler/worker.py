@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler import copies, moves
+from reconciler import copies, moves, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import Applied
 from reconciler.mirror import Mirror
@@ -59,6 +59,7 @@ class Memory:
     since: float = 0.0  # monotonic: when it was claimed
     was_ready: bool = False  # in this epoch
     trouble: Trouble = field(default_factory=Trouble)
+    failing: restarts.Failing = field(default_factory=restarts.Failing)
 
 
 class Worker:
@@ -132,6 +133,8 @@ class Worker:
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
             return await self._let_go(view, snapshot, verdict)
         status = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
+        if verdict.intent is Intent.HOLD:
+            status = await self._unwell(view, snapshot, verdict, status)
         self._p.publisher.status(self.name, status)
         if verdict.intent is Intent.HOLD and await self._revert(view, snapshot, status, dropped):
             return 0.0
@@ -272,6 +275,9 @@ class Worker:
             self.empty_at = NEVER
         started = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
         self._p.publisher.status(self.name, started)
+        return await self._run(steps, view, snapshot, verdict)
+
+    async def _run(self, steps: Plan, view: View, snapshot: Snapshot, verdict: Verdict) -> Outcome:
         done = 0
 
         def told(step: Step, ran: Ran | None) -> None:
@@ -375,6 +381,34 @@ class Worker:
         self._decision(f"released by {self._p.machine.host}", view.owner.epoch if view.owner else 0)
         return 0.0
 
+    async def _unwell(self, view: View, snapshot: Snapshot, verdict: Verdict, status: Status) -> Status:
+        """All of it is there and its checks fail: restart it, move it once, or say that a human is needed."""
+        memory, now = self._memory, self._p.machine.monotonic()
+        wrong = restarts.only_checks_fail(snapshot) if memory.was_ready else ""
+        memory.failing = memory.failing.seen(bool(wrong))
+        if not wrong:
+            return status
+        match restarts.decide(view, memory.failing, now):
+            case restarts.Next.RESTART:
+                memory.failing = memory.failing.restart(now)
+                self._decision("restarts it", memory.epoch, wrong)
+                await self._run(restarts.restart(snapshot, wrong), view, snapshot, verdict)
+            case restarts.Next.MOVE:
+                await self._move_on(view, wrong)
+            case restarts.Next.STALL:
+                tried = f"restarted {len(memory.failing.restarted)} times, and still: {wrong}"
+                return status.model_copy(update={"state": "Stalled", "reason": tried})
+        return status
+
+    async def _move_on(self, view: View, wrong: str) -> None:
+        to = restarts.elsewhere(view)
+        why = f"its checks fail on {self._p.machine.host}, restarted or not: {wrong}"
+        lease = await self._p.publisher.leases.get(AUDIT_LASTS)
+        txn = moves.move_on(view, self._p.machine, to, self._audit_id(), lease, why)
+        if (revision := await self._p.store.commit(txn)) is not None:
+            self._note(txn, revision)
+            self._decision(f"it moves on to {to}", self._memory.epoch, why)
+
     async def _revert(self, view: View, snapshot: Snapshot, status: Status, dropped: frozenset[str]) -> bool:
         """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
         memory, machine = self._memory, self._p.machine
@@ -413,6 +447,8 @@ class Worker:
         if times := self._memory.trouble.times:
             delay: float = min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
             return delay * (0.75 + self._p.machine.random() / 2)
+        if self._memory.failing.looks:
+            return restarts.APART
         if outcome.ran:
             return SETTLING
         if status.state in ("Starting", "Moving", "Stopping"):

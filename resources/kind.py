@@ -145,6 +145,10 @@ class Kind(ABC, Generic[S, Seen]):
         `alone`: the last owner is gone, so what only it could give is not asked for."""
         return []
 
+    def restart(self, spec: S, seen: Seen, why: str) -> tuple[Step, Step] | None:
+        """Pure: down and up again, of what can be restarted by itself; None for anything else."""
+        return None
+
     def held_up(self, spec: S, seen: Seen) -> bool:
         """Pure: does it hold all I/O, having lost its peer, until somebody decides?"""
         return False

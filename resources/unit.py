@@ -165,5 +165,8 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
         where = f"in container {spec.domain}" if spec.domain else "on this host"
         return [f"{spec.unit} is {seen.load} {where}"] if missing else []
 
+    def restart(self, spec: UnitSpec, seen: UnitSeen, why: str) -> tuple[Step, Step]:
+        return Stop(why, spec, seen.sockets), Start(why, spec)
+
     def topics(self, spec: UnitSpec) -> frozenset[str]:
         return frozenset({f"units/{spec.domain or ''}"})
