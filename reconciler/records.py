@@ -145,6 +145,7 @@ class Event(Record):
     kind: Literal["step", "failed", "decision", "drift", "repaired", "state"]
     text: str
     reason: str = ""
+    resource: str = ""  # of a drift: the part's id
     seconds: float | None = None
     epoch: int | None = None
 

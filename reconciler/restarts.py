@@ -14,7 +14,7 @@ from reconciler.ownership import View
 from reconciler.plan import Group, Plan
 from resources.kind import Role, Stage
 
-FALL = 3  # looks in a row that find a check failing
+FALL = 3  # looks in a row that find a check failing; twice as many after each restart: it may only be slow
 APART = 2.0  # seconds between those
 
 
@@ -61,9 +61,9 @@ def only_checks_fail(snapshot: Snapshot) -> str:
 def decide(view: View, failing: Failing, now: float) -> Next:
     """What now?"""
     spec = view.manifest.spec
-    if failing.looks < FALL:
-        return Next.WAIT
     recent = [at for at in failing.restarted if now - at < spec.restarts.within]
+    if failing.looks < FALL * 2 ** len(recent):
+        return Next.WAIT
     if len(recent) < spec.restarts.times:
         return Next.RESTART
     return Next.MOVE if view.automatic and not view.failed_on and elsewhere(view) else Next.STALL

@@ -28,12 +28,21 @@ Problems = dict[str, list[tuple[str, bool]]]  # by part id: (clause, is it broke
 
 
 def judge(
-    view: View, host: str, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, dropped: frozenset[str]
+    view: View,
+    host: str,
+    snapshot: Snapshot,
+    verdict: Verdict,
+    trouble: Trouble,
+    dropped: frozenset[str],
+    *,
+    settled: bool = False,
 ) -> Status:
-    """The whole status but for `since`, which the publisher knows."""
+    """The whole status but for `since`, which the publisher knows. `settled`: it has been Ready in this epoch."""
     role = verdict.role
     problems = _problems(snapshot, role, dropped)
     state, reason = _state(view, snapshot, verdict, trouble, problems)
+    if state == "Starting" and settled:
+        state = "Drift"  # nothing of ours explains it
     return Status(
         role=role,
         state=state,

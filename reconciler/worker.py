@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler import copies, moves, restarts
+from reconciler import copies, drift, moves, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import Applied
 from reconciler.mirror import Mirror
@@ -27,7 +27,7 @@ from reconciler.session import SessionKeeper
 from reconciler.spec import SpecError
 from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import Store, StoreError, Txn, session_key
-from resources.kind import AnyPart, Role, Step, take_apart
+from resources.kind import AnyPart, Role, Stage, Step, take_apart
 from resources.machine import Machine
 from resources.registry import KINDS
 
@@ -59,6 +59,7 @@ class Memory:
     since: float = 0.0  # monotonic: when it was claimed
     was_ready: bool = False  # in this epoch
     trouble: Trouble = field(default_factory=Trouble)
+    drifts: drift.Open = field(default_factory=dict)
     failing: restarts.Failing = field(default_factory=restarts.Failing)
 
 
@@ -124,15 +125,21 @@ class Worker:
             if claimed is None:
                 return self._waiting(view, snapshot, verdict, dropped)
             view, verdict = claimed
+        self._note_drift(snapshot, verdict, dropped)
         first = await self._held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
-            snapshot = await self._look(parts)
+            # A check that hangs must not keep a host from letting go: there is nothing of it to hold.
+            goes = verdict.intent in (Intent.RELEASE, Intent.FORGET)
+            snapshot = await self._look(tuple(one for one in parts if not (goes and one.stage is Stage.CHECK)))
+            self._note_drift(snapshot, verdict, dropped, repaired=True)
         self._learn(outcome)
         # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
             return await self._let_go(view, snapshot, verdict)
-        status = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
+        status = judge(
+            view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped, settled=self._memory.was_ready
+        )
         if verdict.intent is Intent.HOLD:
             status = await self._unwell(view, snapshot, verdict, status)
         self._p.publisher.status(self.name, status)
@@ -273,7 +280,9 @@ class Worker:
             return Outcome()
         if any(step.exclusive for step in steps.steps):
             self.empty_at = NEVER
-        started = judge(view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped)
+        started = judge(
+            view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped, settled=self._memory.was_ready
+        )
         self._p.publisher.status(self.name, started)
         return await self._run(steps, view, snapshot, verdict)
 
@@ -454,6 +463,32 @@ class Worker:
         if status.state in ("Starting", "Moving", "Stopping"):
             return SETTLING * 2
         return self._p.resync * (0.9 + self._p.machine.random() / 5)
+
+    def _note_drift(
+        self, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str], *, repaired: bool = False
+    ) -> None:
+        """Told when it appears and when it is gone. A plan of ours is no drift: `repaired` closes what was open."""
+        memory, now = self._memory, self._p.machine.monotonic()
+        ours = verdict.intent not in (Intent.HOLD, Intent.NONE) or (
+            verdict.intent is Intent.HOLD and not memory.was_ready
+        )
+        wrong = {} if ours else drift.found(snapshot, verdict.role, dropped)
+        if repaired:
+            wrong = {id: reason for id, reason in wrong.items() if id in memory.drifts}
+        memory.drifts, news = drift.compare(memory.drifts, wrong, now)
+        for one in news:
+            gone = one.lasted is not None
+            self._event(
+                Event(
+                    at=stamp(self._p.machine.utc()),
+                    host=self._p.machine.host,
+                    kind="repaired" if gone else "drift",
+                    text=f"no longer: {one.reason}" if gone else one.reason,
+                    resource=one.resource,
+                    seconds=round(one.lasted, 3) if one.lasted is not None else None,
+                    epoch=verdict.epoch or None,
+                )
+            )
 
     def _step_event(self, ran: Ran, epoch: int) -> None:
         text = f"could not {ran.step}" if ran.failed else ran.step.done

@@ -1,0 +1,79 @@
+"""Drift, pure: the world differs from the spec and no plan of ours is under way to explain it.
+
+A record is made when it is seen, and one when it is gone.
+
+A service that was Ready here may only change by a plan of its owner; what a host holds of a service that is not its own
+is drift at any time. A service whose disks are not all of one role is named as what it is: half-switched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.observe import Snapshot
+from resources.kind import Role
+
+DISKS = "disks"  # the resource that a half-switched service is noted under
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One drift: what is wrong, since when (monotonic)."""
+
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True)
+class News:
+    """For the log: `resource` is a part's id; `lasted` is None as it appears, seconds when it is gone."""
+
+    resource: str
+    reason: str
+    lasted: float | None = None
+
+
+Open = Mapping[str, Seen]
+
+
+def found(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> dict[str, str]:
+    """What is not as the role wants it, by part id. What cannot be read differs from nothing."""
+    wrong = {}
+    for part, seen in snapshot.known():
+        wanted = Role.ABSENT if part.id in dropped else role
+        broken = [one.reason for one in part.kind.conditions(part.spec, wanted, seen) if one.broken]
+        if broken:
+            wrong[part.id] = "; ".join(broken)
+    if halves := _half_switched(snapshot):
+        wrong[DISKS] = halves
+    return wrong
+
+
+def _half_switched(snapshot: Snapshot) -> str:
+    """`half-switched: nfs-home is Primary here, nfs-state is not`, or ""."""
+    here = {
+        part.kind.key(part.spec): bool(part.kind.held(part.spec, seen))
+        for part, seen in snapshot.known()
+        if _is_disk(part.id)
+    }
+    held = sorted(name for name, there in here.items() if there)
+    others = sorted(name for name, there in here.items() if not there)
+    if not held or not others:
+        return ""
+    return f"half-switched: {', '.join(held)} {_is(held)} Primary here, {', '.join(others)} {_is(others)} not"
+
+
+def _is_disk(id: str) -> bool:
+    return id.startswith("disk/")
+
+
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def compare(before: Open, wrong: Mapping[str, str], now: float) -> tuple[dict[str, Seen], list[News]]:
+    """What is open now, and what is to be told: each drift once when it appears and once when it is gone."""
+    news = [News(id, seen.reason, now - seen.since) for id, seen in sorted(before.items()) if id not in wrong]
+    news += [News(id, reason) for id, reason in sorted(wrong.items()) if id not in before]
+    return {id: before.get(id, Seen(reason, now)) for id, reason in wrong.items()}, news
