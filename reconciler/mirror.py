@@ -197,6 +197,11 @@ class Mirror:
             return None
         return found if isinstance(found, HostManifest) else None
 
+    def session(self, host: str) -> Session | None:
+        """Of a host, as far as this one knows."""
+        entry = self._entries.get(session_key(host))
+        return parse(Session, entry.value) if entry else None
+
     def status(self, name: str, host: str) -> Status | None:
         """What a host last said of a service."""
         entry = self._entries.get(status_key(name, host))

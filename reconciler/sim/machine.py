@@ -297,6 +297,42 @@ class SimMachine:
         self.sim.watchdog.arm(seconds)
         return seconds
 
+    # -- talking to other agents -------------------------------------------------------------------------------------
+
+    async def ask(self, address: str, port: int, message: bytes, timeout: float) -> bytes | None:
+        """Over the LAN; lost on the way there or back where a link is down or a host stands still."""
+        await self.alive()
+        ends = asyncio.get_running_loop().time() + timeout
+        await self.takes(0.002)
+        there = self.sim.world.host_at(address)
+        served = there.serving.get(port) if there is not None and self._linked(there) else None
+        answer = served(message) if served is not None else None
+        await self.takes(0.002)
+        if answer is not None and there is not None and self._linked(there):
+            return answer
+        await self.sleep(max(0.0, ends - asyncio.get_running_loop().time()))
+        return None
+
+    def _linked(self, there: Host) -> bool:
+        return all(host.runs and host.links["lan"] for host in (self.sim, there))
+
+    async def serve(self, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+        await self.alive()
+
+        def served(message: bytes) -> bytes | None:
+            try:
+                self._living()
+                return answer(message)
+            except Killed:
+                return None
+
+        self.sim.serving[port] = served
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            if self.sim.serving.get(port) is served:
+                del self.sim.serving[port]
+
     def pet_watchdog(self) -> None:
         self._living()
         self.sim.watchdog.pet()

@@ -118,6 +118,8 @@ class Host:
     def runs(self) -> bool:
         """Powered and not frozen."""
         return self.power and self.thawed.is_set()
+        self.own_address = f"198.51.100.{len(world.hosts) + 1}"
+        self.serving: dict[int, Callable[[bytes], bytes | None]] = {}  # by port
 
     def place(self, domain: str | None) -> Place | None:
         if domain is None:
@@ -189,7 +191,9 @@ class World:
     """All of it. `watchers` are called after each event; `log`: (seconds, host, text)."""
 
     def __init__(self, hosts: tuple[str, ...]) -> None:
-        self.hosts = {name: Host(name, self) for name in hosts}
+        self.hosts: dict[str, Host] = {}
+        for name in hosts:
+            self.hosts[name] = Host(name, self)
         self.disks: dict[str, Resource] = {}
         self.loss = 0.0  # chance that the answer to a ping is lost
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
@@ -274,3 +278,7 @@ class World:
     def reach(self, ip: str) -> list[tuple[Host, Place]]:
         """Who answers for this address on the LAN."""
         return [(host, place) for host, place in self.holders_of(ip) if host.runs and host.links["lan"]]
+    def host_at(self, address: str) -> Host | None:
+        """Whose own address it is; it does not move."""
+        return next((host for host in self.hosts.values() if host.own_address == address), None)
+
