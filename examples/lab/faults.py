@@ -76,6 +76,21 @@ class CutOff(Fault):
         rig.lab("link", self.host, "lan", "up")
 
 
+class Isolated(Fault):
+    """From everything but power: its DRBD holds all I/O, nothing can be unmounted, so its watchdog resets it."""
+
+    name = "cut from everything"
+
+    def _do(self) -> None:
+        rig.lab("link", self.host, "replication", "down")
+        rig.lab("link", self.host, "lan", "down")
+
+    def mend(self) -> None:
+        rig.lab("link", self.host, "lan", "up")
+        rig.lab("link", self.host, "replication", "up")
+        rig.booted_anew(self.host, self._boot)
+
+
 class AgentGone(Fault):
     """Killed, and nothing starts it again: the watchdog resets the host."""
 
@@ -88,4 +103,4 @@ class AgentGone(Fault):
         rig.booted_anew(self.host, self._boot)
 
 
-TAKEOVERS: tuple[type[Fault], ...] = (PowerCut, Frozen, CutOff, AgentGone)
+TAKEOVERS: tuple[type[Fault], ...] = (PowerCut, Frozen, CutOff, Isolated, AgentGone)
