@@ -116,6 +116,26 @@ def thaw(cluster: Cluster, host: str) -> None:
     cluster.freeze(host, False)
 
 
+async def confirm_dead(cluster: Cluster, host: str) -> None:
+    """hactl confirm-dead: a human's word, true or not."""
+    await cluster.confirm_dead(host)
+
+
+def bmc(cluster: Cluster, host: str, on: str) -> None:
+    """The device that switches its power, which may have lost its own."""
+    cluster.world.hosts[host].bmc = _is_on(on)
+
+
+def hardware_watchdog(cluster: Cluster, host: str) -> None:
+    """It also resets a host that stands still."""
+    cluster.world.hosts[host].watchdog.hardware = True
+
+
+def drift(cluster: Cluster, host: str, rate: str) -> None:
+    """So many seconds of its monotonic clock in a true one, since it booted."""
+    cluster.world.hosts[host].clock_rate = float(rate)
+
+
 def link(cluster: Cluster, host: str, which: str, on: str) -> None:
     cluster.link(host, which, _is_on(on))
 
