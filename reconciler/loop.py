@@ -98,11 +98,12 @@ class Agent:
 
     async def _know_something(self) -> None:
         """What etcd says or, where it is away, what it said last: what this host owns is kept going by that."""
+        loaded = self._mirror.load()  # at once: the failsafe may have to ask before anything is put down
         try:
             async with asyncio.timeout(STARTING):
                 await self._mirror.synced.wait()
         except TimeoutError:
-            if self._mirror.load():
+            if loaded:
                 logger.warning("etcd is away; going on from what it said last")
             else:
                 await self._mirror.synced.wait()

@@ -124,7 +124,7 @@ class Mirror:
             logger.warning("what etcd says could not be kept for a start without it: {}", e)
 
     def load(self) -> bool:
-        """What was seen last, until etcd says more. False where nothing was."""
+        """What was seen last, until etcd says more. False where nothing was. Before anything else is asked of it."""
         text = self._machine.read(SEEN)
         try:
             rows = json.loads(text or "[]")
