@@ -25,7 +25,7 @@ from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
 from reconciler.sim.clock import simulate
 from reconciler.sim.hoststore import HostStore
-from reconciler.sim.machine import EPOCH, SimMachine
+from reconciler.sim.machine import EPOCH, Killed, SimMachine
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
@@ -87,6 +87,7 @@ class Cluster:
         self.clients: dict[str, Client] = {}
         self.tap: Callable[[str, str], None] = lambda _host, _effect: None
         self.restarts = True
+        self.masked: set[str] = set()  # hosts whose agent is not started
         self.over = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clients: set[asyncio.Task[None]] = set()
@@ -132,7 +133,7 @@ class Cluster:
 
     def start_agent(self, host: str) -> None:
         """As systemd does; one that runs already stays."""
-        if host in self.agents or not self.world.hosts[host].power:
+        if host in self.agents or host in self.masked or not self.world.hosts[host].power:
             return
         self._begun += 1
 
@@ -219,15 +220,14 @@ class Cluster:
 
     async def _fence_peer(self, host: str, disk: str, peer: str) -> int:
         """hactl fence-peer: a process of its own, whatever becomes of the agent."""
-        there = self.world.hosts[host]
-        me = Incarnation(host, there.boot_id)
+        machine = SimMachine(self.world.hosts[host], f"{self.seed}/handler", lambda _effect: None)
+        me = Incarnation(host, machine.boot_id)
         try:
-            answer = await fence_peer(self.etcd.client(host), me, disk, [peer], stamp(EPOCH))
-        except StoreError:
+            answer = await fence_peer(HostStore(self.etcd.client(host), machine), me, disk, [peer], stamp(EPOCH))
+            await machine.alive()
+        except (StoreError, Killed):
             return HELD
-        while there.power and not there.runs:
-            await there.thawed.wait()
-        return answer.status if there.boot_id == me.boot_id and there.power else HELD
+        return answer.status
 
     # -- what an operator does ---------------------------------------------------------------------------------------
 

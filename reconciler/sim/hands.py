@@ -96,6 +96,19 @@ def restarts(cluster: Cluster, on: str) -> None:
     cluster.restarts = _is_on(on)
 
 
+def mask(cluster: Cluster, host: str, on: str) -> None:
+    """systemctl mask: nothing starts its agent, not even a boot."""
+    (cluster.masked.add if _is_on(on) else cluster.masked.discard)(host)
+    if not _is_on(on):
+        cluster.start_agent(host)
+
+
+def cluster_key(cluster: Cluster) -> None:
+    """All hosts have the same key, and so the failsafe."""
+    for host in cluster.world.hosts.values():
+        host.files["/etc/hactl/cluster.key"] = "a key that all of the hosts share"
+
+
 async def power(cluster: Cluster, host: str, on: str) -> None:
     cluster.power(host, _is_on(on))
 
@@ -172,6 +185,15 @@ def remove_address(cluster: Cluster, host: str, domain: str, address: str) -> No
 def add_address(cluster: Cluster, host: str, domain: str, interface: str, address: str) -> None:
     there = Address(interface, address, frozenset({"permanent"}))
     cluster.world.hosts[host].add_address(_place(cluster, host, domain), there)
+
+
+def duplicate(cluster: Cluster, host: str, domain: str, address: str) -> None:
+    """Another machine has it as well: duplicate address detection has failed."""
+    there = _place(cluster, host, domain)
+    for one in [one for one in there.addresses if one.address == address]:
+        cluster.world.hosts[host].remove_address(there, one.interface, address)
+        failed = Address(one.interface, address, frozenset({"permanent", "tentative", "dadfailed"}))
+        cluster.world.hosts[host].add_address(there, failed)
 
 
 def unmount(cluster: Cluster, host: str, domain: str, target: str) -> None:

@@ -106,7 +106,8 @@ class Rules:
             if not any(copy.data.includes(disk.acknowledged) for copy in disk.copies.values()):
                 yield f"disk {disk.name}: no copy has every write that was acknowledged"
             for copy in disk.copies.values():
-                serves = copy.role == "Primary" and copy.suspended == "no" and not self.world.hosts[copy.host].doomed
+                serves = copy.role == "Primary" and copy.suspended == "no" and copy.disk != "Diskless"
+                serves = serves and not self.world.hosts[copy.host].doomed
                 if serves and not copy.data.includes(disk.acknowledged):
                     yield f"disk {disk.name} is served by {copy.host} without writes that were acknowledged"
 
