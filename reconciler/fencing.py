@@ -7,6 +7,7 @@ power is off, `action=status` 0 for on and 2 for off. The secret is a root-only 
 
 from __future__ import annotations
 
+from reconciler.secret import secret
 from reconciler.spec import Fencing
 from resources.machine import Machine, MachineError
 
@@ -41,21 +42,10 @@ async def answers(machine: Machine, host: str, fencing: Fencing) -> str:
 async def _options(machine: Machine, host: str, fencing: Fencing) -> str:
     lines = [f"{name}={value}" for name, value in sorted(fencing.options.items())]
     if fencing.secret is not None:
-        lines += (await _secret(machine, host, fencing.secret)).splitlines()
+        lines += (await secret(machine, f"{SECRETS}/{fencing.secret}", f"fencing {host}")).splitlines()
     if bad := [line for line in lines if "\n" in line or line.startswith("action=")]:
         raise MachineError(f"an option of the fence agent of {host} is not allowed: {bad[0].partition('=')[0]}")
     return "".join(f"{line}\n" for line in lines if line)
-
-
-async def _secret(machine: Machine, host: str, name: str) -> str:
-    path = f"{SECRETS}/{name}"
-    text = machine.read(path)
-    if text is None:
-        raise MachineError(f"the secret for fencing {host} is missing on this host: {path}")
-    mode = (await machine.run("stat", "-c", "%a %u", path, timeout=5)).out.split()
-    if mode and (mode[0][-2:] != "00" or mode[1:] != ["0"]):
-        raise MachineError(f"{path} may be read by others than root: chown root, chmod 600")
-    return text
 
 
 def _said(text: str) -> str:

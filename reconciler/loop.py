@@ -10,7 +10,9 @@ import asyncio
 from loguru import logger
 
 from reconciler.applied import Applied
+from reconciler.failsafe import Failsafe, Key, Promises
 from reconciler.guard import Guard
+from reconciler.local import Local
 from reconciler.mirror import Mirror
 from reconciler.proofs import Proofs
 from reconciler.publish import Publisher
@@ -30,14 +32,35 @@ class Agent:
         self._machine = machine
         self._mirror = Mirror(store, machine, self._store_changed)
         self._guard = Guard(machine, options.watchdog, options.watchdog_seconds)
-        asks = Asks(guarded=self._guarded, empty=self._empty, changed=lambda: self._store_changed(""))
+        asks = Asks(
+            guarded=self._guarded,
+            empty=self._empty,
+            changed=lambda: self._store_changed(""),
+            promisers=lambda: self.failsafe.promisers(),
+            lacks=lambda: self.failsafe.lacks() if self._guarded() else (),
+        )
         self._session = SessionKeeper(store, machine, options, self._guard, asks)
         self._publisher = Publisher(store, machine, self._mirror)
-        self._proofs = Proofs(store, machine, self._mirror, self._session, self._publisher.leases)
+        self._key = Key(machine, options.key_file)
+        self.failsafe = Failsafe(machine, options, self._mirror, self._session, self._key, self._publisher.happened)
+        self._promises = Promises(machine, self._mirror, self._key, options.failsafe_port)
+        leases, applied = self._publisher.leases, Applied(machine)
+        self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises)
         self._parts = Parts(
-            store, machine, self._mirror, self._session, self._publisher, Applied(machine), options.resync
+            store=store,
+            machine=machine,
+            mirror=self._mirror,
+            session=self._session,
+            publisher=self._publisher,
+            applied=applied,
+            promises=self._promises,
+            proofs=self._proofs,
+            resync=options.resync,
         )
         self._workers: dict[str, Worker] = {}
+        self.local = Local(
+            machine, self._mirror, self._session, self._guard, self.failsafe, self._publisher, self._looked
+        )
         self._swept = False
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -48,6 +71,9 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await self._guard.take_up()
+                await self._key.look()
+                tasks.create_task(self._promises.serve())
+                tasks.create_task(self.failsafe.run())
                 tasks.create_task(self._guard.run(self._kept))
                 tasks.create_task(self._mirror.run())
                 tasks.create_task(self._publisher.run())
@@ -72,11 +98,12 @@ class Agent:
 
     async def _know_something(self) -> None:
         """What etcd says or, where it is away, what it said last: what this host owns is kept going by that."""
+        loaded = self._mirror.load()  # at once: the failsafe may have to ask before anything is put down
         try:
             async with asyncio.timeout(STARTING):
                 await self._mirror.synced.wait()
         except TimeoutError:
-            if self._mirror.load():
+            if loaded:
                 logger.warning("etcd is away; going on from what it said last")
             else:
                 await self._mirror.synced.wait()
@@ -93,6 +120,11 @@ class Agent:
             if view is not None and view.automatic and self._machine.host in view.manifest.spec.hosts:
                 return True
         return False
+
+    def _looked(self, service: str) -> float | None:
+        """When it was last looked at (monotonic)."""
+        worker = self._workers.get(service)
+        return worker.looked_at if worker is not None else None
 
     def _empty(self) -> bool:
         """Did the last look at every service find nothing exclusive here?"""

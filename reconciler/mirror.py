@@ -124,7 +124,7 @@ class Mirror:
             logger.warning("what etcd says could not be kept for a start without it: {}", e)
 
     def load(self) -> bool:
-        """What was seen last, until etcd says more. False where nothing was."""
+        """What was seen last, until etcd says more. False where nothing was. Before anything else is asked of it."""
         text = self._machine.read(SEEN)
         try:
             rows = json.loads(text or "[]")
@@ -196,6 +196,11 @@ class Mirror:
         except SpecError:
             return None
         return found if isinstance(found, HostManifest) else None
+
+    def session(self, host: str) -> Session | None:
+        """Of a host, as far as this one knows."""
+        entry = self._entries.get(session_key(host))
+        return parse(Session, entry.value) if entry else None
 
     def status(self, name: str, host: str) -> Status | None:
         """What a host last said of a service."""

@@ -14,15 +14,17 @@ transaction that compares that the dead one still has no session; a session is b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import timedelta
 
 from loguru import logger
 
+from reconciler.failsafe import Promises
 from reconciler.fencing import cut_power
 from reconciler.mirror import Absence, Mirror
 from reconciler.ownership import View
 from reconciler.publish import AUDIT_LASTS, Leases
-from reconciler.records import Audit, Death, stamp
+from reconciler.records import Audit, Death, Owner, Witness, stamp
 from reconciler.session import SessionKeeper
 from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError, Txn, audit_key, death_key, session_key
@@ -34,7 +36,7 @@ AGAIN = 30.0  # seconds after a fence agent that failed
 
 
 class Proofs:
-    """`run` it beside the session. `promised(host)`: until when (monotonic) this host will not take over from it."""
+    """`run` it beside the session; `witness` says how things stand."""
 
     def __init__(
         self,
@@ -43,10 +45,11 @@ class Proofs:
         mirror: Mirror,
         session: SessionKeeper,
         leases: Leases,
-        promised: Callable[[str], float] = lambda _host: 0.0,
+        promises: Promises,
     ) -> None:
         self._store, self._machine, self._mirror, self._session = store, machine, mirror, session
-        self._leases, self._promised = leases, promised
+        self._leases, self._promises = leases, promises
+        self._gone: dict[tuple[str, float], str] = {}  # (host, monotonic) -> the same on the wall clock, once
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}  # when a fence agent failed, and why
 
     async def run(self) -> None:
@@ -83,22 +86,68 @@ class Proofs:
 
     async def _look(self, host: str, boot_id: str, views: list[View]) -> None:
         absence = self._mirror.absence(host)
-        if absence is None or self._machine.monotonic() < self._promised(host):
+        if absence is None or self._promises.holds_back(host):
             return
-        guarded = guards(absence, boot_id)
-        if guarded and self._machine.monotonic() > max(absence.since, self._promised(host)) + patience(guarded):
+        guarded = guards(absence, boot_id, self._machine.host)
+        if guarded and self._machine.monotonic() > self._proven_at(host, absence, guarded):
             why = f"its session is gone for more than its watchdog's {guarded:g} s"
             if any(view.automatic for view in views):
                 await self._prove(host, boot_id, "watchdog", why)
             return
-        wanted = [view for view in views if view.wanted == self._machine.host or (view.automatic and not guarded)]
-        if wanted:
+        if any(self._wants_fencing(view, guarded) for view in views):
             await self._fence(host, boot_id)
+
+    def _wants_fencing(self, view: View, guarded: float) -> bool:
+        return view.wanted == self._machine.host or (view.automatic and not guarded)
+
+    def _proven_at(self, host: str, absence: Absence, watchdog: float) -> float:
+        """From when on (monotonic) the watchdog of that host has surely reset it."""
+        return max(absence.since, self._promises.promised(host)) + patience(watchdog)
+
+    def witness(self, view: View) -> Witness | None:
+        """What this host knows of an owner that it could take the service over from; None while there is no need."""
+        owner, me = view.owner, self._machine.host
+        if owner is None or owner.host == me or me not in view.manifest.spec.hosts or view.death(owner):
+            return None
+        absence = self._mirror.absence(owner.host)
+        if absence is None:
+            return None
+        gone = self._wall(owner.host, absence.since) if absence.last is not None else ""
+        if self._promises.holds_back(owner.host):
+            return Witness(host=owner.host, gone=gone, promised=True, lacks=f"{owner.host} lives, without etcd")
+        guarded = guards(absence, owner.boot_id, me)
+        if guarded and view.automatic:
+            at = self._wall(owner.host, self._proven_at(owner.host, absence, guarded))
+            return Witness(host=owner.host, gone=gone, proof=f"its watchdog of {guarded:g} s, at {at}")
+        proof, lacks = self._fencing_says(view, owner, guarded)
+        return Witness(host=owner.host, gone=gone, proof=proof, lacks=lacks)
+
+    def _fencing_says(self, view: View, owner: Owner, guarded: float) -> tuple[str, str]:
+        """(what is about to prove it down, why nothing is)"""
+        host, spec = owner.host, self._mirror.host(owner.host)
+        if spec is None or spec.spec.fencing is None:
+            only = f", and its watchdog of {guarded:g} s is for automatic services" if guarded else ""
+            return "", f"no fence device is configured for {host} (fencing in its Host spec){only}"
+        agent = spec.spec.fencing.agent
+        if failed := self._failed.get((host, owner.boot_id)):
+            return "", f"{host} could not be fenced, it is tried again: {failed[1]}"
+        if not self._wants_fencing(view, guarded):
+            return "", f"{agent} is asked once this host is to have it"
+        return f"{agent}, which is being asked", ""
+
+    def _wall(self, host: str, moment: float) -> str:
+        """A monotonic time for people, always in the same words."""
+        if (host, moment) not in self._gone:
+            ago = timedelta(seconds=self._machine.monotonic() - moment)
+            self._gone[host, moment] = stamp(self._machine.utc() - ago)[:19] + "Z"
+        return self._gone[host, moment]
 
     async def _fence(self, host: str, boot_id: str) -> None:
         spec = self._mirror.host(host)
         last, _ = self._failed.get((host, boot_id), (-AGAIN, ""))
         if spec is None or spec.spec.fencing is None or self._machine.monotonic() < last + AGAIN:
+            return
+        if not self._promises.begin(host, boot_id):
             return
         logger.warning("{} owns services and has no session; cutting its power ({})", host, spec.spec.fencing.agent)
         try:
@@ -112,6 +161,8 @@ class Proofs:
 
     async def _prove(self, host: str, boot_id: str, proof: str, why: str) -> None:
         """Write it, audited, unless the host has a session again."""
+        if not self._promises.begin(host, boot_id):
+            return
         machine, now = self._machine, stamp(self._machine.utc())
         death = Death.model_validate(
             {"host": host, "boot_id": boot_id, "proof": proof, "by": machine.host, "at": now, "why": why}
@@ -131,15 +182,20 @@ class Proofs:
         unchanged = {session_key(host): 0, key: 0, session_key(machine.host): self._session.revision}
         puts = {key: (death.line(), 0), audit_key(f"{moment}-{machine.host}-death"): (audit.line(), lease)}
         revision = await self._store.commit(Txn(unchanged, puts))
-        if revision is not None:
+        if revision is None:
+            self._promises.end(host, boot_id)
+        else:
             self._mirror.note(key, death.line(), revision)
             logger.warning("{} is dead: {}", host, why)
 
 
-def guards(absence: Absence, boot_id: str) -> float:
-    """W, by the last word of that incarnation's session; 0 when it said that nothing guards it, or is not known."""
+def guards(absence: Absence, boot_id: str, prover: str) -> float:
+    """W, by the last word of that incarnation's session; 0 when it said that nothing guards it, or is not known, or
+    when it is not for this host to prove it: it may live on the promises of others."""
     last = absence.last
-    return last.watchdog if last is not None and last.boot_id == boot_id else 0.0
+    if last is None or last.boot_id != boot_id or (last.promisers and prover not in last.promisers):
+        return 0.0
+    return last.watchdog
 
 
 def patience(watchdog: float) -> float:

@@ -65,6 +65,10 @@ class Publisher:
         self._unwritten[service] = status
         self._wake.set()
 
+    def said(self, service: str) -> Status | None:
+        """What this agent last said of it, written or not."""
+        return self._said.get(service)
+
     def progress(self, service: str, progress: Progress) -> None:
         """A pass is under way."""
         if status := self._said.get(service):
@@ -75,6 +79,11 @@ class Publisher:
         if self._said.pop(service, None) is not None:
             self._unwritten[service] = None
             self._wake.set()
+
+    def happened(self, service: str, text: str, why: str) -> None:
+        """A decision of the agent's about a service, between two looks at it."""
+        now = stamp(self._machine.utc())
+        self.event(service, Event(at=now, host=self._machine.host, kind="decision", text=text, reason=why))
 
     def event(self, service: str, event: Event) -> None:
         """Say that something happened; logged at once, written soon."""

@@ -41,7 +41,9 @@ def stamp(moment: datetime) -> str:
 
 
 class Session(Record):
-    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none."""
+    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none. `promisers`:
+    they alone may prove its death by watchdog, since they alone are asked for promises; (): anyone may. `lacks`: what
+    this host should have and has not, in sentences."""
 
     host: str
     boot_id: str
@@ -49,6 +51,8 @@ class Session(Record):
     watchdog: float = 0
     lease: float = 15
     since: str
+    promisers: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Owner(Record):
@@ -120,6 +124,18 @@ class Progress(Record):
     now: str
 
 
+class Witness(Record):
+    """What a host that could take over from `host` knows of it, while that has no session. `gone`: since when, on the
+    witness's wall clock, "" where it did not see it go; `proof`: what is about to prove it down, "": nothing is;
+    `lacks`: why nothing is; `promised`: it runs without etcd, and nobody takes over from it."""
+
+    host: str
+    gone: str = ""
+    proof: str = ""
+    lacks: str = ""
+    promised: bool = False
+
+
 class Status(Record):
     """What one host last saw of a service. Written only when it changes; `since` is when `state` last changed."""
 
@@ -131,6 +147,7 @@ class Status(Record):
     epoch: int = 0
     target: Target | None = None
     progress: Progress | None = None
+    witness: Witness | None = None
     holds: list[str] = Field(default_factory=list)
     parts: dict[str, PartStatus] = Field(default_factory=dict)
     would_take: list[str] = Field(default_factory=list)  # the steps of taking it over now, for `hactl plan`

@@ -4,12 +4,14 @@ The deadline counts from the *sending* of the last renewal that etcd confirmed, 
 time others may see the key gone, this agent has known for a while. Renewal is a task of its own that no pass can block.
 
 The session's value also says whether a watchdog guards this host (`reconciler.guard`): armed before it is said, and
-disarmed only after it is said no more.
+disarmed only after it is said no more; and whom this agent asks for promises (`reconciler.failsafe`): none but those
+may prove its death by watchdog.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,23 +22,32 @@ from reconciler.records import Session, stamp
 from reconciler.store import LeaseLost, Listing, Store, StoreError, Txn, death_key, session_key
 from resources.machine import Machine
 
+PROMISERS = "/run/hactl/promisers"  # whom the session may name, for the next agent of this boot
 STARTING = 5.0  # seconds in which a new agent may get its first session before what it found counts as unsafe
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an agent is run. `lease`, `resync`, `watchdog_seconds`: seconds; `watchdog`: a device, "" for none."""
+    """How an agent is run. `lease`, `resync`, `watchdog_seconds`: seconds; `watchdog`: a device, "" for none;
+    `failsafe_port`: where agents ask each other for promises, with the key in `key_file`."""
 
     lease: float = 15.0
     resync: float = 30.0
     watchdog: str = ""
     watchdog_seconds: float = 30.0
+    failsafe_port: int = 7717
+    key_file: str = "/etc/hactl/cluster.key"
     version: str = "0.1.0"
 
     @property
     def margin(self) -> float:
         """How long before the lease's end this agent stops believing in it."""
         return max(1.0, self.lease / 5)
+
+    @property
+    def safe_for(self) -> float:
+        """Seconds from the sending of a renewal, or of a question for promises, for which this agent trusts in it."""
+        return self.lease - self.margin
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Asks:
     guarded: Callable[[], bool]  # is any `automatic` service of this host's concern?
     empty: Callable[[], bool]  # did the last look at every service find nothing exclusive here?
     changed: Callable[[], None]  # look again at all services
+    promisers: Callable[[], tuple[str, ...]] = tuple  # who is asked for promises
+    lacks: Callable[[], tuple[str, ...]] = tuple  # what this host should have and has not, in sentences
 
 
 class SessionKeeper:
@@ -58,6 +71,8 @@ class SessionKeeper:
         self._promised = 0.0
         self._started = machine.monotonic()
         self._session: Session | None = None
+        self.renewed = machine.monotonic()  # when the last renewal that etcd confirmed was sent
+        self.promisers: frozenset[str] = self._noted()  # all whom a word of ours that may stand in etcd names
         self.revision = 0  # of the session key, for transactions to compare; 0: no session
         self.begun = 0  # its revision when the session began; 0: this process has had none
 
@@ -70,12 +85,22 @@ class SessionKeeper:
     def safe_until(self) -> float:
         """Until when (monotonic) nobody may take an `automatic` service from this host."""
         if not self.begun:
-            return max(self._guard.noted, self._started + STARTING)
+            return max(self._guard.noted, self._started + STARTING, self._promised)
         return max(self._deadline if self.revision else 0.0, self._promised)
 
     @property
     def safe(self) -> bool:
         return self._machine.monotonic() < self.safe_until
+
+    @property
+    def kept(self) -> bool:
+        """Is it by promises alone that nobody takes over now?"""
+        return not self.connected and self.by_promise
+
+    @property
+    def by_promise(self) -> bool:
+        """Has everyone who could take over promised not to now?"""
+        return self._machine.monotonic() < self._promised
 
     def promised(self, until: float) -> None:
         """Every host that could take over has promised not to before then (failsafe)."""
@@ -110,7 +135,9 @@ class SessionKeeper:
             watchdog=watchdog,
             lease=self._options.lease,
             since=stamp(machine.utc()),
+            **self._words(),
         )
+        self._saying(session)
         txn = self._past(await self._store.list(death_key(machine.host, "")))
         revision = await self._store.commit(
             txn.plus(Txn({}, {session_key(machine.host): (session.line(), self._lease)}))
@@ -120,6 +147,7 @@ class SessionKeeper:
         if not guarded:
             await self._guard.disarm()
         self._session, self.revision, self.begun = session, revision, revision
+        self._said(session)
         self._confirmed(sent)
         logger.info("session begun, lease {:g} s, watchdog {:g} s", self._options.lease, watchdog)
         self._asks.changed()
@@ -134,7 +162,8 @@ class SessionKeeper:
         return Txn({own: 0, **unchanged}, {}, tuple(unchanged))
 
     def _confirmed(self, sent: float) -> None:
-        self._deadline = sent + self._options.lease - self._options.margin
+        self.renewed = sent
+        self._deadline = sent + self._options.safe_for
         self._guard.promise(self.safe_until)
 
     async def _renew(self) -> None:
@@ -163,22 +192,48 @@ class SessionKeeper:
         """What the session says of the watchdog, made true: armed before it says so, disarmed after it does not."""
         assert self._session is not None
         if self._asks.guarded():
-            said = await self._guard.arm()
-            if said != self._session.watchdog:
-                await self._say(said)
+            await self._say(await self._guard.arm())
         elif self._session.watchdog:
             await self._say(0.0)
             await self._guard.disarm()
+        else:
+            await self._say(0.0)
 
     async def _say(self, watchdog: float) -> None:
-        """Change the session's value. Raises StoreError."""
+        """Change the session's value, if it is new. Raises StoreError."""
         assert self._session is not None
         key = session_key(self._machine.host)
-        session = self._session.model_copy(update={"watchdog": watchdog})
+        session = self._session.model_copy(update={"watchdog": watchdog, **self._words()})
+        if session == self._session:
+            return
+        self._saying(session)
         revision = await self._store.commit(Txn({key: self.revision}, {key: (session.line(), self._lease)}))
         if revision is None:
             raise LeaseLost("the session's key is no longer ours")
         self._session, self.revision = session, revision
+        self._said(session)
+
+    def _words(self) -> dict[str, tuple[str, ...]]:
+        trouble = (self._guard.trouble,) if self._guard.trouble else ()
+        return {"promisers": self._asks.promisers(), "lacks": (*trouble, *self._asks.lacks())}
+
+    def _saying(self, session: Session) -> None:
+        """Until it is confirmed, the earlier word may stand, or this one."""
+        self._note(self.promisers | set(session.promisers))
+
+    def _said(self, session: Session) -> None:
+        self._note(frozenset(session.promisers))
+
+    def _note(self, promisers: frozenset[str]) -> None:
+        if promisers != self.promisers:
+            self._machine.write(PROMISERS, json.dumps(sorted(promisers)))
+            self.promisers = promisers
+
+    def _noted(self) -> frozenset[str]:
+        try:
+            return frozenset(str(host) for host in json.loads(self._machine.read(PROMISERS) or "[]"))
+        except (ValueError, TypeError):
+            return frozenset()
 
     async def end(self) -> None:
         """Say that this agent has gone on purpose. What it owns stays its own: the owner keys are not leased.

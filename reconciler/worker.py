@@ -17,10 +17,12 @@ from loguru import logger
 from reconciler import copies, drift, moves, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import Applied
+from reconciler.failsafe import Promises
 from reconciler.mirror import Mirror
 from reconciler.observe import Snapshot, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide, takeover
 from reconciler.plan import Plan, plan
+from reconciler.proofs import Proofs
 from reconciler.publish import AUDIT_LASTS, Publisher
 from reconciler.records import Event, Progress, Status, stamp
 from reconciler.session import SessionKeeper
@@ -47,6 +49,8 @@ class Parts:
     session: SessionKeeper
     publisher: Publisher
     applied: Applied
+    promises: Promises
+    proofs: Proofs
     resync: float
 
 
@@ -74,6 +78,7 @@ class Worker:
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
         self.topics: frozenset[str] = frozenset()
         self.automatic = True  # as far as is known: a spec that cannot be read may be
+        self.looked_at: float | None = None  # monotonic: when the last look began
         self.empty_at = NEVER  # monotonic: when the last look began, if it found nothing exclusive held here
 
     def poke(self, *, urgent: bool = True) -> None:
@@ -142,7 +147,7 @@ class Worker:
         )
         if verdict.intent is Intent.HOLD:
             status = await self._unwell(view, snapshot, verdict, status)
-        self._p.publisher.status(self.name, status)
+        self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
         if verdict.intent is Intent.HOLD and await self._revert(view, snapshot, status, dropped):
             return 0.0
         delay = 0.0 if outcome.given_up else self._next(status, outcome)
@@ -175,6 +180,7 @@ class Worker:
     async def _look(self, parts: tuple[AnyPart, ...]) -> Snapshot:
         began = self._p.machine.monotonic()
         snapshot = await observe(parts, self._p.machine)
+        self.looked_at = began
         self.empty_at = NEVER if snapshot.held() else began
         return snapshot
 
@@ -198,6 +204,8 @@ class Worker:
 
     def _safe(self) -> bool:
         """Nobody may take over what is `automatic`. With another session than before, not before the news are here."""
+        if self._p.session.by_promise:
+            return True
         return self._p.session.safe and (not self._p.session.begun or self._informed())
 
     def _informed(self) -> bool:
@@ -207,17 +215,30 @@ class Worker:
     async def _take_over(self, view: View, snapshot: Snapshot) -> bool:
         """Of an `automatic` service whose last owner is dead: the first ready host says that it is to have it."""
         why = takeover(view, self._me(view, snapshot))
-        if not why:
+        if not why or not self._begin(view):
             return False
         machine = self._p.machine
         lease = await self._p.publisher.leases.get(AUDIT_LASTS)
         txn = moves.take_over(view, machine, self._p.session.revision, self._audit_id(), lease, why)
         revision = await self._p.store.commit(txn)
         if revision is None:
+            self._end(view)
             return False
         self._note(txn, revision)
         self._decision(f"{machine.host} takes it over", 0, why)
         return True
+
+    def _begin(self, view: View) -> bool:
+        """May something be begun against an owner that is away? Not while it lives on a promise of this host."""
+        owner = view.owner
+        if owner is None or owner.host == self._p.machine.host or owner.host in view.sessions:
+            return True
+        return self._p.promises.begin(owner.host, owner.boot_id)
+
+    def _end(self, view: View) -> None:
+        """What was begun was surely not done."""
+        if view.owner is not None:
+            self._p.promises.end(view.owner.host, view.owner.boot_id)
 
     def _audit_id(self) -> str:
         moment = stamp(self._p.machine.utc()).translate({ord(c): None for c in ":-."})
@@ -235,12 +256,13 @@ class Worker:
 
     async def _claim(self, view: View, parts: tuple[AnyPart, ...]) -> tuple[View, Verdict] | None:
         """Become the owner, or None: something changed meanwhile, or this host has no session to do so."""
-        if not self._connected():
+        if not self._connected() or not self._begin(view):
             return None
         disks = {part.kind.key(part.spec) for part in parts if part.kind.name == "disk"}
         owner, txn = moves.claim(view, self._p.machine, self._p.session.revision, disks)
         revision = await self._p.store.commit(txn)
         if revision is None:
+            self._end(view)
             return None
         self._note(txn, revision)
         self._memory.epoch, self._memory.since = owner.epoch, self._p.machine.monotonic()
@@ -448,7 +470,7 @@ class Worker:
             note = f"the copy of disk {marked[0]} on {self._p.machine.host} has missed writes"
         idle = Verdict(Role.STANDBY, Intent.NONE, note)
         status = judge(view, self._p.machine.host, snapshot, idle, self._memory.trouble, dropped)
-        self._p.publisher.status(self.name, status)
+        self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
         return SETTLING if connected and not marked else 2 * FIRST_RETRY
 
     def _next(self, status: Status, outcome: Outcome) -> float:

@@ -15,7 +15,7 @@ All durations are seconds; `domain` is the name of a libvirt-LXC domain, None th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -187,6 +187,15 @@ class Machine(Protocol):
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         """The HTTP status of a GET; 0 when nothing answers in time."""
+
+    # -- talking to other agents -------------------------------------------------------------------------------------
+
+    async def ask(self, address: str, port: int, message: bytes, timeout: float) -> bytes | None:
+        """The answer of the agent there, over the hosts' network; None when none came in time. One line each way,
+        of at most 4,000 bytes; who answers is for the caller to check."""
+
+    async def serve(self, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+        """Answer what other agents ask, until cancelled; None: nothing is answered. Raises MachineError."""
 
     # -- the watchdog --------------------------------------------------------------------------------------------------
 

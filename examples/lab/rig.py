@@ -5,6 +5,7 @@ Standard library only: the demo runs it with the machine's own python3.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import time
@@ -19,6 +20,7 @@ LAB = HERE / "lab"
 TOOLS = HERE / "tools"
 HOSTS = ("hosta", "hostb")
 MOUNTED = "/mnt/nfs"
+COMPARED = "/mnt/compared"
 FOREVER = 900  # seconds: nothing in the lab takes longer; a hang is a failure with a name, not a wait without end
 
 
@@ -78,19 +80,43 @@ def until(what: str, true: Any, seconds: float = 120, every: float = 0.5) -> Any
     return answer
 
 
-def ready(service: str, host: str, seconds: float = 180) -> dict[str, Any]:
-    """Waits until it is Ready on that host and the other could take it over; its status."""
+def ready(service: str, host: str, seconds: float = 180, *, alone: bool = False) -> dict[str, Any]:
+    """Waits until it is Ready on that host and, unless `alone`, the other could take it over; its status."""
 
     def look() -> dict[str, Any] | None:
-        now = status(service)
+        now = _status_or_none(service)
+        if now is None or now["state"] != "Ready" or now["owner"] != host:
+            return None
         able = [one for one, target in now["targets"].items() if target["ready"]]
-        return now if now["state"] == "Ready" and now["owner"] == host and able else None
+        return now if able or alone else None
 
     try:
         found: dict[str, Any] = until(f"{service} is Ready on {host}", look, seconds)
     except LabError as e:
-        raise LabError(f"{e}; it says: {json.dumps(status(service))}") from e
+        raise LabError(f"{e}; it says: {json.dumps(_status_or_none(service))}") from e
     return found
+
+
+def _status_or_none(service: str) -> dict[str, Any] | None:
+    """None while etcd does not answer."""
+    try:
+        return status(service)
+    except LabError:
+        return None
+
+
+def boot_id(host: str) -> str:
+    """ "" while it does not answer."""
+    try:
+        asked = lab("exec", host, "--", "cat", "/proc/sys/kernel/random/boot_id", check=False, timeout=15)
+    except LabError:
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def booted_anew(host: str, before: str, seconds: float = 120) -> None:
+    """Waits until it has another boot id than `before`."""
+    until(f"{host} has booted anew", lambda: boot_id(host) not in ("", before), seconds)
 
 
 @dataclass
@@ -142,6 +168,26 @@ class Client:
         before = self.acknowledged()
         until("a client's write is acknowledged", lambda: self.acknowledged() > before + 1, seconds)
 
+    def now(self) -> float:
+        """Seconds on the client's clock, as its log has them."""
+        return float(on("witness", "cut", "-d ", "-f1", "/proc/uptime"))
+
+    def stalls(self, since: float) -> list[tuple[float, float]]:
+        """(seconds, when it ended) of what was without an acknowledged write and ended after `since`, longest first."""
+        rows = [row.split() for row in on("witness", "grep", "^ack", self.log).splitlines()]
+        ends = [float(row[3]) for row in rows if len(row) == 4]
+        return sorted(((b - a, b) for a, b in itertools.pairwise(ends) if b > since), reverse=True)
+
+    def compare(self) -> dict[str, Any]:
+        """What is there with what was acknowledged so far, by a mount and a cache of its own; it goes on writing."""
+        on("witness", "mkdir", "-p", COMPARED)
+        on("witness", "mount", "-t", "nfs4", "-o", "vers=4.2,hard,ro,nosharecache", f"{self.address}:/", COMPARED)
+        try:
+            found: dict[str, Any] = json.loads(on("witness", "python3", "/run/client.py", "verify", COMPARED, self.log))
+        finally:
+            self._try("umount", COMPARED)
+        return found
+
     def end(self) -> dict[str, Any]:
         """Stop writing, mount anew so that no cache answers, compare."""
         on("witness", "systemctl", "stop", "lab-client")
@@ -172,33 +218,35 @@ def sampling() -> Iterator[Sampler]:
     try:
         yield sampler
     finally:
-        for host in HOSTS:
-            lab("exec", host, "--", "systemctl", "stop", "lab-sampler", check=False)
+        sampler.end()
 
 
 class Sampler:
-    """What both hosts held, ten times a second."""
+    """What both hosts held, ten times a second. It goes on after a power cut, and its log survives one."""
 
-    log = "/run/lab-sampler.log"
+    home = "/var/lib/lab"
 
     def begin(self) -> None:
+        self.end()
         for host in HOSTS:
-            lab("copy", str(TOOLS / "sampler.py"), f"{host}:/run/sampler.py")
-            on(
-                host,
-                "systemd-run",
-                "--quiet",
-                "--collect",
-                "--unit=lab-sampler",
-                "python3",
-                "/run/sampler.py",
-                self.log,
-            )
+            on(host, "sh", "-c", f"rm -rf {self.home}; mkdir -p {self.home}")
+            lab("copy", str(TOOLS / "sampler.py"), f"{host}:{self.home}/sampler.py")
+            on(host, "sh", "-c", "sync -f /var/lib && systemctl start lab-sampler")
+
+    def end(self) -> None:
+        """On hosts that are off it is forgotten when the next one begins."""
+        for host in HOSTS:
+            script = f"systemctl stop lab-sampler; rm -f {self.home}/sampler.py"
+            lab("exec", host, "--", "sh", "-c", script, check=False)
 
     def samples(self) -> dict[str, list[dict[str, Any]]]:
-        """Per host, in the order of time; a last line cut short is left out."""
+        """Per host, in the order of time; a line cut short is left out."""
         return {
-            host: [json.loads(line) for line in on(host, "cat", self.log).splitlines() if line.endswith("}")]
+            host: [
+                json.loads(line)
+                for line in on(host, "cat", f"{self.home}/sampler.log").splitlines()
+                if line.startswith("{") and line.endswith("}")
+            ]
             for host in HOSTS
         }
 

@@ -17,6 +17,7 @@ import typer
 from loguru import logger
 
 from reconciler.cli import config as configuration
+from reconciler.cli import local
 from reconciler.cli.config import Config
 from reconciler.cli.desk import connect
 from reconciler.cli.errors import Code, Refused
@@ -24,7 +25,7 @@ from reconciler.cli.errors import Code, Refused
 if TYPE_CHECKING:
     from loguru import Message
 
-    from reconciler.loop import Agent
+    from reconciler.loop import Agent, Options
 
 LOCK = Path("/run/hactl/agent.lock")
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
@@ -35,7 +36,8 @@ def command(
 ) -> None:
     """Keep this host as etcd says. Run by systemd, as root.
 
-    Ending it leaves the services running. Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync.
+    Ending it leaves the services running. Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync,
+    watchdog, watchdog_seconds, failsafe_port, key_file (README.md, "On your hosts").
 
     \b
     systemctl status hactl-agent
@@ -80,23 +82,38 @@ def alone(lock: Path = LOCK) -> Iterator[None]:
 async def serve(config: Config) -> None:
     """Until SIGTERM or SIGINT. Raises MachineError where this host lacks something; etcd away is no reason to."""
     from reconciler.linux import Linux
-    from reconciler.loop import Agent, Options
+    from reconciler.loop import Agent
 
     assert config.host is not None
     store = connect(config)
     machine = Linux(config.host)
     try:
         await machine.open()
-        await keep(Agent(store, machine, Options(lease=config.lease, resync=config.resync)))
+        await keep(Agent(store, machine, options(config)))
     finally:
         await machine.close()
         await store.close()
 
 
+def options(config: Config) -> Options:
+    """As the configuration says."""
+    from reconciler.loop import Options
+
+    return Options(
+        lease=config.lease,
+        resync=config.resync,
+        watchdog=config.watchdog or "",
+        watchdog_seconds=config.watchdog_seconds,
+        failsafe_port=config.failsafe_port,
+        key_file=config.key_file,
+    )
+
+
 async def keep(agent: Agent) -> None:
     """Runs it until a signal, then lets it end in order. A bug of ours is logged with its traceback, and raised."""
     try:
-        await until_told(agent.run())
+        async with local.listening(agent.local.report):
+            await until_told(agent.run())
     except BaseExceptionGroup as e:
         logger.opt(exception=e).critical("the agent has broken down; systemd starts it again")
         raise

@@ -4,6 +4,10 @@
     endpoints = ["http://192.0.2.1:2379", "…"]       # by address: the DNS may be what has failed
     lease = 15                                       # seconds until a silent agent counts as away
     resync = 30                                      # seconds between looks when nothing happens
+    watchdog = "/dev/watchdog"                       # resets this host when its agent cannot keep its promises
+    watchdog_seconds = 30                            # after so many seconds
+    failsafe_port = 7717                             # where agents ask each other for promises (docs/takeover.md) …
+    key_file = "/etc/hactl/cluster.key"              # … with this key, which only root reads, the same on all hosts
     user = "hactl"                                   # with its password in a file that only root reads
     password_file = "/etc/hactl/etcd-password"
     [tls]
@@ -42,12 +46,16 @@ class TlsFiles(Model):
 
 
 class Config(Model):
-    """The file's fields. `lease`, `resync`: seconds."""
+    """The file's fields. `lease`, `resync`, `watchdog_seconds`: seconds."""
 
     host: Name | None = None
     endpoints: tuple[str, ...] = ()
     lease: Annotated[float, Field(ge=3, le=300)] = 15
     resync: Annotated[float, Field(ge=1, le=3600)] = 30
+    watchdog: AbsolutePath | None = None
+    watchdog_seconds: Annotated[float, Field(ge=5, le=600)] = 30
+    failsafe_port: Annotated[int, Field(ge=1, le=65535)] = 7717
+    key_file: AbsolutePath = "/etc/hactl/cluster.key"
     user: str = ""
     password_file: AbsolutePath | None = None
     tls: TlsFiles | None = None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli import screen, watching
+from reconciler.cli import local, screen, watching
 from reconciler.cli.desk import Desk, at_desk
+from reconciler.cli.errors import Code, Refused
 from reconciler.cli.get import Format
 from reconciler.cli.health import IS_AGENT_RUNNING, Health, health
 from reconciler.cli.options import ServiceName, Timeout
 from reconciler.cli.scene import Scene, look
+from reconciler.local import Report
 from reconciler.records import Status
-from reconciler.spec import SpecError
+from reconciler.spec import SpecError, nearest
+from reconciler.store import StoreUnreachable
 
 HEAD = ("SERVICE", "PRIMARY", "STATE", "FOR", "COULD MOVE NOW", "NOTE")
 HOST_HEAD = ("HOST", "SESSION", "OWNS", "NOTE")
@@ -38,21 +43,55 @@ def command(
     at_desk(lambda desk: status(desk, service, output, wait=wait, timeout=timeout))
 
 
-async def status(desk: Desk, service: str, output: Format | None, *, wait: bool, timeout: float | None) -> None:
+async def status(
+    desk: Desk,
+    service: str,
+    output: Format | None,
+    *,
+    wait: bool,
+    timeout: float | None,
+    socket: Path = local.SOCKET,
+) -> None:
     """Raises Refused (Code.NOT_YET too), StoreError."""
-    scene = await look(desk.store)
+    scene = await _scene_or_report(desk, socket)
+    if isinstance(scene, Report):
+        if wait:
+            raise Refused(Code.NO_ETCD, "etcd is out of reach, so nothing can be waited for (try without --wait)")
+        if service and service not in scene.services:
+            known = nearest(service, scene.services)
+            raise Refused(Code.NO_ETCD, f"etcd is out of reach, and {scene.host} knows of no service {service}{known}")
+        say = local.as_json(scene, service) if output is not None else local.lines(scene, service)
+        _print(say, output)
+        return
     if service:
         _exists(scene, service)
     if wait:
         for name in [service] if service else scene.services():
             await watching.until_ready(desk.store, scene, name, timeout, live=output is None)
     if output is not None:
-        found = as_json(scene, service)
-        print(json.dumps(found, indent=2, ensure_ascii=False) if output is Format.JSON else _yaml(found))
+        _print(as_json(scene, service), output)
         return
     lines = service_table(scene, [service] if service else scene.services())
     lines += details(scene, service) if service else ["", *host_table(scene)]
-    print("\n".join(lines))
+    _print(lines, None)
+
+
+async def _scene_or_report(desk: Desk, socket: Path) -> Scene | Report:
+    """What etcd says or, where it does not answer soon on a host with an agent, what that knows. Raises StoreError."""
+    if not local.may_ask(socket):
+        return await look(desk.store)
+    try:
+        async with asyncio.timeout(local.ETCD_PATIENCE):
+            return await look(desk.store)
+    except (TimeoutError, StoreUnreachable):
+        return await local.ask(socket) or await look(desk.store)
+
+
+def _print(found: Sequence[str] | dict[str, Any], output: Format | None) -> None:
+    if isinstance(found, dict):
+        print(json.dumps(found, indent=2, ensure_ascii=False) if output is Format.JSON else _yaml(found))
+    else:
+        print("\n".join(found))
 
 
 def _exists(scene: Scene, service: str) -> None:
@@ -152,7 +191,8 @@ def _summary(seen: Status) -> str:
 def as_json(scene: Scene, service: str = "") -> dict[str, Any]:
     """docs/status-json.md"""
     names = [service] if service else scene.services()
-    return {"services": [_service_json(scene, name) for name in names], "hosts": _hosts_json(scene)}
+    services = [_service_json(scene, name) for name in names]
+    return {"services": services, "hosts": _hosts_json(scene), "without_etcd": None}
 
 
 def _service_json(scene: Scene, name: str) -> dict[str, Any]:

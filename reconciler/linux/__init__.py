@@ -6,6 +6,7 @@ systemd.py     the systemd inside a container, over its own bus
 manager.py     its units, over D-Bus
 mounting.py    filesystems into a running container
 network.py     addresses, announcements, probes
+talking.py     agents ask each other
 watching.py    being told
 watchdog.py    the device that resets this host
 proc.py        /proc, read
@@ -21,12 +22,12 @@ import random
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 
-from reconciler.linux import mounting, network, proc, processes, systemd
+from reconciler.linux import mounting, network, proc, processes, systemd, talking
 from reconciler.linux.containers import Containers
 from reconciler.linux.watchdog import Watchdog
 from reconciler.linux.watching import Watching
@@ -238,6 +239,14 @@ class Linux(Machine):
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return await network.http(await self._namespace(domain), url, timeout)
+
+    # -- talking to other agents -------------------------------------------------------------------------------------
+
+    async def ask(self, address: str, port: int, message: bytes, timeout: float) -> bytes | None:
+        return await talking.ask(address, port, message, timeout)
+
+    async def serve(self, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+        await talking.serve(port, answer)
 
     # -- the watchdog --------------------------------------------------------------------------------------------------
 

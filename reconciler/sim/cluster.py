@@ -14,26 +14,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.loop import Agent, Options
-from reconciler.records import Owner, Status, stamp
+from reconciler.records import Death, Owner, Status, stamp
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import Client
 from reconciler.sim.clock import simulate
 from reconciler.sim.hoststore import HostStore
-from reconciler.sim.machine import EPOCH, SimMachine
+from reconciler.sim.machine import EPOCH, Killed, SimMachine
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
-from reconciler.spec import ServiceManifest, parse_service, to_json
-from reconciler.store import Entry, StoreError, Txn, outdated_key, owner_key, service_key, status_key
+from reconciler.spec import HostManifest, Manifest, ServiceManifest, parse_service, to_json
+from reconciler.store import (
+    Entry,
+    StoreError,
+    Txn,
+    death_key,
+    host_key,
+    outdated_key,
+    owner_key,
+    service_key,
+    session_key,
+    status_key,
+)
 from resources.words import disks
 
 T = TypeVar("T")
+HostOptions = Options | Mapping[str, Options]  # of all hosts, or by host; what is not named has the defaults
 
 BOOTS = 15.0  # seconds
 RESTARTS = 2.0  # seconds until systemd starts an agent again that has gone
@@ -57,28 +69,34 @@ class Running:
 class Cluster:
     """Hosts are those that the manifests name. `tap`: called with (host, effect) after each effect of an agent."""
 
-    def __init__(self, seed: int, manifests: Sequence[ServiceManifest], options: Options | None = None) -> None:
-        self.seed, self.services = seed, {one.metadata.name: one for one in manifests}
-        self.options = options or Options()
-        self.hosts = tuple(sorted({host for one in manifests for host in one.spec.hosts}))
+    def __init__(self, seed: int, manifests: Sequence[Manifest], options: HostOptions | None = None) -> None:
+        services = [one for one in manifests if isinstance(one, ServiceManifest)]
+        self.seed, self.services = seed, {one.metadata.name: one for one in services}
+        self.machines = {one.metadata.name: one for one in manifests if isinstance(one, HostManifest)}
+        self.hosts = tuple(sorted({host for one in services for host in one.spec.hosts} | set(self.machines)))
+        given = dict.fromkeys(self.hosts, options) if isinstance(options, Options) else options or {}
+        self.options = {host: given.get(host, Options()) for host in self.hosts}
         self.world = World(self.hosts)
         self.etcd = SimEtcd(seed, (*self.hosts, "witness"))
         self.desk = self.etcd.client("desk")
-        self.rules = Rules(self.world, manifests, self._marked, self._violated)
+        self.rules = Rules(self.world, services, self._marked, self._violated)
         self.world.watchers.append(self.rules.check)
-        self.world.reset = self.reset
+        self.world.reset, self.world.cut_power = self.reset, self._cut_power
         self.etcd.on_commit = self.rules.check
         self.agents: dict[str, Running] = {}
         self.clients: dict[str, Client] = {}
         self.tap: Callable[[str, str], None] = lambda _host, _effect: None
         self.restarts = True
+        self.masked: set[str] = set()  # hosts whose agent is not started
         self.over = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clients: set[asyncio.Task[None]] = set()
         self._begun = 0
         self._stopping: set[str] = set()
-        for one in manifests:
+        for one in services:
             self._install(one)
+        for machine in self.machines.values():
+            self._let_fence(machine)
         self.world.handle_fencing(self._fence_peer)
 
     def _install(self, service: ServiceManifest) -> None:
@@ -88,8 +106,18 @@ class Cluster:
             if domain := service.spec.domain:
                 self.world.hosts[host].domains[domain] = Domain(domain)
 
+    def _let_fence(self, machine: HostManifest) -> None:
+        """The file with the secret of its power switch, on all hosts."""
+        fencing = machine.spec.fencing
+        if fencing is not None and fencing.secret is not None:
+            for host in self.world.hosts.values():
+                secret = f"password=secret of {machine.metadata.name}\n"
+                host.files[f"/etc/hactl/secrets/{fencing.secret}"] = secret
+
     async def start(self, *, clients: bool = True) -> None:
         """The specs are in etcd, the agents start."""
+        for name, machine in sorted(self.machines.items()):
+            await self.put(host_key(name), to_json(machine.model_dump(mode="json", exclude_none=True)))
         for name in sorted(self.services):
             await self.apply(self.services[name])
             if clients:
@@ -105,7 +133,7 @@ class Cluster:
 
     def start_agent(self, host: str) -> None:
         """As systemd does; one that runs already stays."""
-        if host in self.agents or not self.world.hosts[host].power:
+        if host in self.agents or host in self.masked or not self.world.hosts[host].power:
             return
         self._begun += 1
 
@@ -113,7 +141,7 @@ class Cluster:
             self.tap(host, effect)
 
         machine = SimMachine(self.world.hosts[host], f"{self.seed}/{self._begun}", tap)
-        agent = Agent(HostStore(self.etcd.client(host), machine), machine, self.options)
+        agent = Agent(HostStore(self.etcd.client(host), machine), machine, self.options[host])
         self.world.happened(host, "agent started")
         task = asyncio.create_task(agent.run(), name=f"agent {host}")
         self.agents[host] = Running(machine, agent, task)
@@ -124,7 +152,7 @@ class Cluster:
         running = self.agents.pop(host, None)
         if running is None:
             return
-        running.machine.dead = True
+        running.machine.die()
         running.task.cancel()
         self.world.happened(host, "agent killed")
         if self.restarts:
@@ -139,7 +167,7 @@ class Cluster:
         running.task.cancel()
         await asyncio.wait([running.task])
         await running.agent.stop()
-        running.machine.dead = True
+        running.machine.die()
         self._stopping.discard(host)
         self.world.happened(host, "agent stopped")
 
@@ -169,6 +197,9 @@ class Cluster:
         self.power(host, False)
         asyncio.get_running_loop().call_later(BOOTS, self.power, host, True)
 
+    def _cut_power(self, host: str) -> None:
+        self.power(host, False)
+
     def _stop_dead(self, host: str) -> None:
         if running := self.agents.pop(host, None):
             running.machine.dead = True
@@ -176,8 +207,10 @@ class Cluster:
 
     def freeze(self, host: str, frozen: bool = True) -> None:
         """All of it, its member of etcd too; clocks go on."""
-        self.world.freeze(host, frozen)
-        self.etcd.member(host, "stopped" if frozen else "up")
+        there = self.world.hosts[host]
+        if there.power and there.thawed.is_set() == frozen:
+            self.etcd.member(host, "stopped" if frozen else "up")
+            self.world.freeze(host, frozen)
 
     def link(self, host: str, which: str, up: bool) -> None:
         """`lan` carries clients and etcd, `replication` DRBD."""
@@ -187,15 +220,14 @@ class Cluster:
 
     async def _fence_peer(self, host: str, disk: str, peer: str) -> int:
         """hactl fence-peer: a process of its own, whatever becomes of the agent."""
-        there = self.world.hosts[host]
-        me = Incarnation(host, there.boot_id)
+        machine = SimMachine(self.world.hosts[host], f"{self.seed}/handler", lambda _effect: None)
+        me = Incarnation(host, machine.boot_id)
         try:
-            answer = await fence_peer(self.etcd.client(host), me, disk, [peer], stamp(EPOCH))
-        except StoreError:
+            answer = await fence_peer(HostStore(self.etcd.client(host), machine), me, disk, [peer], stamp(EPOCH))
+            await machine.alive()
+        except (StoreError, Killed):
             return HELD
-        while there.power and not there.runs:
-            await there.thawed.wait()
-        return answer.status if there.boot_id == me.boot_id and there.power else HELD
+        return answer.status
 
     # -- what an operator does ---------------------------------------------------------------------------------------
 
@@ -224,6 +256,17 @@ class Cluster:
     async def set_primary(self, name: str, host: str) -> None:
         """hactl set NAME primary=HOST, without its checks."""
         await self.change(name, "spec", primary=host)
+
+    async def confirm_dead(self, host: str) -> None:
+        """hactl confirm-dead HOST. Where it still runs it is the human who makes two of it: rule 1 looks away."""
+        owners = [parse_record(Owner, one.value) for one in (await self.desk.list(owner_key(""))).entries]
+        at = stamp(EPOCH)
+        for boot in sorted({one.boot_id for one in owners if one is not None and one.host == host}):
+            death = Death(host=host, boot_id=boot, proof="confirmed", by="root", at=at)
+            txn = Txn({session_key(host): 0}, {death_key(host, boot): (death.line(), 0)})
+            if await self.desk.commit(txn) is not None:
+                self.rules.excused.add(host)
+                self.world.happened("desk", f"{host} confirmed dead")
 
     async def status(self, name: str, host: str) -> Status | None:
         entry = await self.desk.get(status_key(name, host))
@@ -314,12 +357,17 @@ class Cluster:
 
 
 def play(
-    story: Callable[[Cluster], Awaitable[T]], manifests: Sequence[ServiceManifest], seed: int = 1, *, start: bool = True
+    story: Callable[[Cluster], Awaitable[T]],
+    manifests: Sequence[Manifest],
+    seed: int = 1,
+    *,
+    options: HostOptions | None = None,
+    start: bool = True,
 ) -> T:
     """Tell a story of a cluster that has just been started. Raises Broken, also for what broke at its very end."""
 
     async def told() -> T:
-        cluster = Cluster(seed, manifests)
+        cluster = Cluster(seed, manifests, options)
         try:
             if start:
                 await cluster.start()

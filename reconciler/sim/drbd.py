@@ -1,7 +1,9 @@
 """DRBD resources of the simulation: protocol C, `fencing resource-and-stonith`, and data whose every write is known.
 
 A write is a node that points at the write before it, so a copy's data is its newest write, and "this copy lacks a write
-that a client saw acknowledged" is a walk back. Roles and disk states change as LAB.md saw them change with DRBD 8.4.
+that a client saw acknowledged" is a walk back. A generation is DRBD's data generation identifier: a new one begins with
+each copy that goes on without its peer; of two copies the one whose generation comes from the other's has the data.
+Roles and disk states change as LAB.md saw them change with DRBD 8.4.
 """
 
 from __future__ import annotations
@@ -39,12 +41,27 @@ class Write:
         return one is other
 
 
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """Of a copy's data, and the one that it comes from."""
+
+    before: Generation | None = None
+
+    def includes(self, other: Generation) -> bool:
+        """Is `other` this one or one that it comes from?"""
+        one: Generation | None = self
+        while one is not None and one is not other:
+            one = one.before
+        return one is other
+
+
 @dataclass
 class Copy:
     """One host's copy. `pending`: writes that no client has seen acknowledged yet, and whom to tell."""
 
     host: str
     data: Write
+    generation: Generation
     up: bool = True
     role: str = "Secondary"
     disk: str = "UpToDate"
@@ -66,8 +83,8 @@ class Resource:
         said: Callable[[str, str, str], None],
     ) -> None:
         self.name, self.minor = name, minor
-        first = Write()
-        self.copies = {host: Copy(host, first) for host in hosts}
+        first, generation = Write(), Generation()
+        self.copies = {host: Copy(host, first, generation) for host in hosts}
         self.acknowledged = first
         self.connected = True
         self.lost: list[str] = []
@@ -131,9 +148,12 @@ class Resource:
 
     def _connect(self) -> None:
         one, other = self.copies.values()
-        ahead, behind = (one, other) if one.data.includes(other.data) else (other, one)
+        if one.role == other.role == "Primary":  # refused ("Multiple primaries not allowed by config") and tried again
+            self._timer = asyncio.get_running_loop().call_later(CONNECTS, self._connect)
+            return
+        ahead, behind = self._order(one, other)
         stale_primary = behind.role == "Primary" and ahead.data is not behind.data
-        if stale_primary or not ahead.data.includes(behind.data):
+        if stale_primary or not ahead.generation.includes(behind.generation):
             one.standalone = other.standalone = True
             for copy in (one, other):
                 self._said(copy.host, self.name, "split brain: StandAlone")
@@ -141,11 +161,18 @@ class Resource:
         self.connected = True
         ahead.disk = "UpToDate"
         behind.disk = "UpToDate" if ahead.data is behind.data else "Inconsistent"
+        behind.generation = ahead.generation
         ahead.peer_disk, behind.peer_disk = behind.disk, ahead.disk
         for copy in (one, other):
             self.resume(copy.host)
             self._said(copy.host, self.name, "connected")
         self.look()
+
+    def _order(self, one: Copy, other: Copy) -> tuple[Copy, Copy]:
+        """Which has the data, which is to get it. Of one generation: the one that had more sent to it."""
+        if one.generation is other.generation:
+            return (one, other) if one.data.includes(other.data) else (other, one)
+        return (one, other) if one.generation.includes(other.generation) else (other, one)
 
     def _synced(self) -> None:
         behind = self.copies[self.syncing]
@@ -160,7 +187,7 @@ class Resource:
         copy = self.copies[host]
         copy.up, copy.role, copy.suspended, copy.standalone = False, "Secondary", "no", False
         copy.pending.clear()
-        if copy.disk == "UpToDate":
+        if copy.disk in ("UpToDate", "Diskless"):
             copy.disk = "Consistent"
         self.look()
 
@@ -170,6 +197,36 @@ class Resource:
             self._lose()
         copy.up, copy.peer_disk = True, "DUnknown"
         self.look()
+
+    # -- by hand, or by who gives up held I/O -------------------------------------------------------------------
+
+    def disconnect(self, host: str) -> tuple[int, str]:
+        """drbdadm disconnect: this side tries no more."""
+        self.copies[host].standalone = True
+        if self.connected:
+            self._lose()
+        self.look()
+        return 0, ""
+
+    def detach(self, host: str) -> tuple[int, str]:
+        """drbdadm detach --force."""
+        copy = self.copies[host]
+        if copy.disk != "Diskless":
+            copy.disk = "Diskless"
+            self._said(host, self.name, "detached")
+        return 0, ""
+
+    def adjust(self, host: str) -> tuple[int, str]:
+        """drbdadm adjust: attached and connecting, as it is configured."""
+        copy = self.copies[host]
+        if not copy.up:
+            return NOT_UP
+        if copy.disk == "Diskless":
+            copy.disk = "Consistent"
+            self._said(host, self.name, "attached")
+        copy.standalone = False
+        self.look()
+        return 0, ""
 
     # -- roles -----------------------------------------------------------------------------------------------------
 
@@ -186,6 +243,7 @@ class Resource:
         copy = self.copies[host]
         if copy.role != "Primary":
             copy.role = "Primary"
+            self._alone(copy)
             if copy.disk == "Consistent":
                 copy.disk = "UpToDate"
             self._said(host, self.name, "Primary")
@@ -219,6 +277,8 @@ class Resource:
     def write(self, host: str, acknowledged: Callable[[], None]) -> None:
         """By the mounted filesystem of that host. `acknowledged` is called once, now, later or never."""
         copy = self.copies[host]
+        if copy.disk == "Diskless":
+            return  # an I/O error
         if copy.suspended != "no":
             copy.pending.append((None, acknowledged))
             return
@@ -233,12 +293,22 @@ class Resource:
     def resume(self, host: str) -> None:
         """Held I/O goes on: the peer is back, or surely outdated."""
         copy = self.copies[host]
-        held, copy.pending, copy.suspended = copy.pending, [], "no"
+        held, copy.pending = copy.pending, []
+        if copy.suspended != "no" and copy.disk != "Diskless":
+            self._alone(copy)
+        copy.suspended = "no"
+        if copy.disk == "Diskless":
+            return  # I/O errors, all of them
         for write, acknowledged in held:
             if write is None:
                 self.write(host, acknowledged)
             else:
                 self._acknowledge(write, acknowledged)
+
+    def _alone(self, copy: Copy) -> None:
+        """It is written to without its peer from now on."""
+        if not self.connected:
+            copy.generation = Generation(copy.generation)
 
     def _acknowledge(self, write: Write, told: Callable[[], None]) -> None:
         if write.includes(self.acknowledged):

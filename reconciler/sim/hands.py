@@ -96,6 +96,19 @@ def restarts(cluster: Cluster, on: str) -> None:
     cluster.restarts = _is_on(on)
 
 
+def mask(cluster: Cluster, host: str, on: str) -> None:
+    """systemctl mask: nothing starts its agent, not even a boot."""
+    (cluster.masked.add if _is_on(on) else cluster.masked.discard)(host)
+    if not _is_on(on):
+        cluster.start_agent(host)
+
+
+def cluster_key(cluster: Cluster) -> None:
+    """All hosts have the same key, and so the failsafe."""
+    for host in cluster.world.hosts.values():
+        host.files["/etc/hactl/cluster.key"] = "a key that all of the hosts share"
+
+
 async def power(cluster: Cluster, host: str, on: str) -> None:
     cluster.power(host, _is_on(on))
 
@@ -114,6 +127,26 @@ def freeze(cluster: Cluster, host: str) -> None:
 
 def thaw(cluster: Cluster, host: str) -> None:
     cluster.freeze(host, False)
+
+
+async def confirm_dead(cluster: Cluster, host: str) -> None:
+    """hactl confirm-dead: a human's word, true or not."""
+    await cluster.confirm_dead(host)
+
+
+def bmc(cluster: Cluster, host: str, on: str) -> None:
+    """The device that switches its power, which may have lost its own."""
+    cluster.world.hosts[host].bmc = _is_on(on)
+
+
+def hardware_watchdog(cluster: Cluster, host: str) -> None:
+    """It also resets a host that stands still."""
+    cluster.world.hosts[host].watchdog.hardware = True
+
+
+def drift(cluster: Cluster, host: str, rate: str) -> None:
+    """So many seconds of its monotonic clock in a true one, since it booted."""
+    cluster.world.hosts[host].clock_rate = float(rate)
 
 
 def link(cluster: Cluster, host: str, which: str, on: str) -> None:
@@ -152,6 +185,15 @@ def remove_address(cluster: Cluster, host: str, domain: str, address: str) -> No
 def add_address(cluster: Cluster, host: str, domain: str, interface: str, address: str) -> None:
     there = Address(interface, address, frozenset({"permanent"}))
     cluster.world.hosts[host].add_address(_place(cluster, host, domain), there)
+
+
+def duplicate(cluster: Cluster, host: str, domain: str, address: str) -> None:
+    """Another machine has it as well: duplicate address detection has failed."""
+    there = _place(cluster, host, domain)
+    for one in [one for one in there.addresses if one.address == address]:
+        cluster.world.hosts[host].remove_address(there, one.interface, address)
+        failed = Address(one.interface, address, frozenset({"permanent", "tentative", "dadfailed"}))
+        cluster.world.hosts[host].add_address(there, failed)
 
 
 def unmount(cluster: Cluster, host: str, domain: str, target: str) -> None:

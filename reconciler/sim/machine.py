@@ -47,6 +47,14 @@ class SimMachine:
         self._chance = random.Random(f"{seed}/{host.name}/{host.boots}")
         self._tap = tap
         self._boot_id = host.boot_id
+        self._opened = False
+
+    def die(self) -> None:
+        """The agent's process ends here and now. Linux pets a watchdog that is closed without being disarmed
+        (drivers/watchdog/watchdog_dev.c, watchdog_release)."""
+        if self._opened and not self.dead and self.sim.runs and self.sim.boot_id == self._boot_id:
+            self.sim.watchdog.pet()
+        self.dead = True
 
     @property
     def host(self) -> str:
@@ -59,13 +67,13 @@ class SimMachine:
     # -- time and chance -----------------------------------------------------------------------------------------
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() - self.sim.booted + 5.0
+        return (asyncio.get_running_loop().time() - self.sim.booted) * self.sim.clock_rate + 5.0
 
     def utc(self) -> datetime:
         return EPOCH + timedelta(seconds=asyncio.get_running_loop().time() + self.sim.clock_error)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds / self.sim.clock_rate)
         await self.alive()
 
     def random(self) -> float:
@@ -118,7 +126,7 @@ class SimMachine:
         place = self.inside(domain)
         try:
             async with asyncio.timeout(timeout):
-                return await programs.run(self, place, argv)
+                return await programs.run(self, place, argv, stdin)
         except TimeoutError:
             raise TimedOut(f"{argv[0]} took longer than {timeout:.0f} s and was ended") from None
 
@@ -289,21 +297,62 @@ class SimMachine:
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return 200 if await self.tcp("", 80, timeout, domain) else 0
 
+    # -- talking to other agents -------------------------------------------------------------------------------------
+
+    async def ask(self, address: str, port: int, message: bytes, timeout: float) -> bytes | None:
+        """Over the LAN; lost on the way there or back where a link is down or a host stands still."""
+        await self.alive()
+        ends = asyncio.get_running_loop().time() + timeout
+        await self.takes(0.002)
+        there = self.sim.world.host_at(address)
+        served = there.serving.get(port) if there is not None and self._linked(there) else None
+        answer = served(message) if served is not None else None
+        await self.takes(0.002)
+        if answer is not None and there is not None and self._linked(there):
+            return answer
+        await self.sleep(max(0.0, ends - asyncio.get_running_loop().time()))
+        return None
+
+    def _linked(self, there: Host) -> bool:
+        return all(host.runs and host.links["lan"] for host in (self.sim, there))
+
+    async def serve(self, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+        await self.alive()
+
+        def served(message: bytes) -> bytes | None:
+            try:
+                self._living()
+                return answer(message)
+            except Killed:
+                return None
+
+        self.sim.serving[port] = served
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            if self.sim.serving.get(port) is served:
+                del self.sim.serving[port]
+
     # -- the watchdog --------------------------------------------------------------------------------------------------
 
     async def arm_watchdog(self, device: str, seconds: float) -> float:
         await self.alive()
         await self.meets(f"watchdog {device}")
         self.sim.watchdog.arm(seconds)
+        self._opened = True
+        self.tap(f"arm {device}")
         return seconds
 
     def pet_watchdog(self) -> None:
         self._living()
-        self.sim.watchdog.pet()
+        if self._opened:
+            self.sim.watchdog.pet()
 
     async def disarm_watchdog(self) -> None:
         await self.alive()
         self.sim.watchdog.disarm()
+        self._opened = False
+        self.tap("disarm the watchdog")
 
     # -- being told ------------------------------------------------------------------------------------------------
 

@@ -23,19 +23,28 @@ STARTS, STOPS = 0.6, 0.4  # seconds of a unit
 OK = Finished(0, "", "")
 
 
-async def run(machine: SimMachine, place: Place, argv: tuple[str, ...]) -> Finished:
+async def run(machine: SimMachine, place: Place, argv: tuple[str, ...], stdin: str = "") -> Finished:
     """Run it there. Raises Unavailable for what is not installed."""
     match argv:
         case ("drbdsetup", "events2", "--now", "--statistics", name):
             await machine.takes(0.01)
             return _events2(machine.sim, name)
-        case ("drbdadm", verb, name):
+        case ("drbdadm", verb, *_, name):
             return await _drbdadm(machine, verb, name)
         case ("systemctl", "show", _, unit):
             await machine.takes(0.02)
             return _show(machine.sim, place, unit)
         case ("systemctl", verb, *units):
             return await _systemctl(machine, place, verb, units)
+    return await _small(machine, argv, stdin)
+
+
+async def _small(machine: SimMachine, argv: tuple[str, ...], stdin: str) -> Finished:
+    match argv:
+        case ("fence_sim",):
+            return await _fence(machine, stdin)
+        case ("stat", "-c", "%a %u", path):
+            return Finished(0, "600 0\n", "") if path in machine.sim.files else Finished(1, "", "No such file\n")
         case ("true" | "false" as answer,):
             return OK if answer == "true" else Finished(1, "", "")
     raise Unavailable(f"there is no program {argv[0]}")
@@ -110,12 +119,40 @@ async def _drbdadm(machine: SimMachine, verb: str, name: str) -> Finished:
         case "resume-io":
             disk.resume(host.name)
             status, said = 0, ""
+        case "disconnect" | "detach" | "adjust":
+            status, said = getattr(disk, verb)(host.name)
         case _:
             raise Unavailable(f"the simulation knows no drbdadm {verb}")
     machine.tap(operation)
     await machine.takes(0.05)
     command = f"Command 'drbdsetup {verb} {disk.minor}' terminated with exit code {status}\n"
     return Finished(status, "", f"{name}: {said}\n{command}" if status else "")
+
+
+# -- fencing -----------------------------------------------------------------------------------------------------------
+
+
+async def _fence(machine: SimMachine, stdin: str) -> Finished:
+    """fence_sim: ClusterLabs' protocol towards the power switch of the host that `plug` names."""
+    options = dict(line.partition("=")[::2] for line in stdin.splitlines())
+    action, plug = options.get("action", "off"), options.get("plug", "")
+    host = machine.sim.world.hosts.get(plug)
+    await machine.takes(0.2)
+    if host is None or options.get("password") != f"secret of {plug}":
+        return Finished(1, "", "Login failed\n")
+    try:
+        await machine.meets(f"fence_sim {action} {plug}")
+    except MachineError as e:
+        return Finished(1, "", f"{e}\n")
+    if not host.bmc or not machine.sim.links["lan"]:
+        await machine.sleep(5)
+        return Finished(1, "", "Connection timed out\n")
+    if action == "off":
+        host.world.cut_power(plug)
+        machine.tap(f"fence_sim off {plug}")
+        await machine.takes(1.0)
+        return OK
+    return OK if host.power else Finished(2, "", "")
 
 
 # -- systemd -----------------------------------------------------------------------------------------------------------

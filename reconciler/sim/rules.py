@@ -45,6 +45,7 @@ class Rules:
     ) -> None:
         self.world, self.services = world, list(services)
         self._marked, self._violated = marked, violated
+        self.excused: set[str] = set()  # hosts declared dead by a human, until they hold nothing
         self._primaries: set[tuple[str, str]] = set()
         self._seen: set[str] = set()
 
@@ -59,14 +60,18 @@ class Rules:
     def _two_at_once(self) -> Iterator[str]:
         holders: dict[str, str] = {}
         for host in self.world.hosts.values():
-            for thing in sorted(set(self._held(host))):
+            held = sorted(set(self._held(host)))
+            if host.name in self.excused:
+                self.excused -= set() if held else {host.name}
+                continue
+            for thing in held:
                 if thing in holders:
                     yield f"{thing} on both {holders[thing]} and {host.name}"
                 holders[thing] = host.name
 
     def _held(self, host: Host) -> Iterator[str]:
         """Everything exclusive that a host holds."""
-        if not host.power:
+        if not host.power or host.doomed:
             return
         for disk in self.world.disks_of(host.name):
             if disk.copies[host.name].role == "Primary":
@@ -101,7 +106,8 @@ class Rules:
             if not any(copy.data.includes(disk.acknowledged) for copy in disk.copies.values()):
                 yield f"disk {disk.name}: no copy has every write that was acknowledged"
             for copy in disk.copies.values():
-                serves = copy.role == "Primary" and copy.suspended == "no"
+                serves = copy.role == "Primary" and copy.suspended == "no" and copy.disk != "Diskless"
+                serves = serves and not self.world.hosts[copy.host].doomed
                 if serves and not copy.data.includes(disk.acknowledged):
                     yield f"disk {disk.name} is served by {copy.host} without writes that were acknowledged"
 

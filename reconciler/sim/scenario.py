@@ -1,6 +1,7 @@
 """A scenario: a directory that tells what a cluster is, what happens to it and when, and the log that is expected.
 
     cluster.yaml    manifests, as a user writes them
+    agents.yaml     where there is one: how a host's agent is run, by host (reconciler.session.Options)
     story           lines of `SECONDS COMMAND WORD…`, from the first moment when every service is Ready; # is a comment
     expected.log    what happened: everything in the world that changed, and what each host said of each service
 
@@ -14,17 +15,18 @@ import inspect
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
 from reconciler.records import Event, Status, parse
+from reconciler.session import Options
 from reconciler.sim import hands
-from reconciler.sim.cluster import Broken, Cluster, play
+from reconciler.sim.cluster import Broken, Cluster, HostOptions, play
 from reconciler.sim.machine import EPOCH
-from reconciler.spec import ServiceManifest, validate
+from reconciler.spec import Manifest, validate
 from reconciler.store import ROOT, StoreError
 
 STAYS = 60.0  # seconds that all must stay Ready at the end
@@ -49,17 +51,20 @@ class Scenario:
     """What a directory says."""
 
     name: str
-    manifests: tuple[ServiceManifest, ...]
+    manifests: tuple[Manifest, ...]
     story: tuple[Line, ...]
+    options: HostOptions = field(default_factory=dict)
 
 
 def load(directory: Path) -> Scenario:
     """Raises ValueError for a line that is none, SpecError for a manifest that is none."""
     documents = yaml.safe_load_all((directory / "cluster.yaml").read_text())
-    manifests = tuple(one for document in documents if isinstance(one := validate(document), ServiceManifest))
+    manifests = tuple(validate(document) for document in documents if document)
     lines = (directory / "story").read_text().splitlines()
     story = tuple(_line(text) for text in lines if text.split("#")[0].strip())
-    return Scenario(directory.name, manifests, story)
+    agents = directory / "agents.yaml"
+    said = yaml.safe_load(agents.read_text()) if agents.exists() else {}
+    return Scenario(directory.name, manifests, story, {host: Options(**fields) for host, fields in said.items()})
 
 
 def _line(text: str) -> Line:
@@ -95,7 +100,7 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
         await cluster.until_ready(within=1)
         return log
 
-    return play(story, scenario.manifests, seed)
+    return play(story, scenario.manifests, seed, options=scenario.options)
 
 
 async def _do(cluster: Cluster, line: Line) -> None:

@@ -63,11 +63,13 @@ class Domain:
 
 
 class Watchdog:
-    """Resets its host when it was armed and not petted for that long; a frozen kernel's fires when it is thawed."""
+    """Resets its host when it was armed and not petted for that long. `hardware`: also one whose kernel stands still;
+    softdog's timer goes off when it is thawed, before any process does anything."""
 
     def __init__(self, host: Host) -> None:
-        self._host, self.seconds = host, 0.0
+        self._host, self.seconds, self.hardware = host, 0.0, False
         self._timer: asyncio.TimerHandle | None = None
+        self.overdue = False
 
     def arm(self, seconds: float) -> None:
         self.seconds = seconds
@@ -76,19 +78,25 @@ class Watchdog:
     def pet(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self.seconds, self._fires) if self.seconds else None
+        self.overdue, self._timer = False, None
+        if self.seconds:
+            self._timer = asyncio.get_running_loop().call_later(self.seconds / self._host.clock_rate, self._goes_off)
 
     def disarm(self) -> None:
         self.seconds = 0.0
         self.pet()
 
-    def _fires(self) -> None:
-        if not self._host.thawed.is_set():
-            self._timer = asyncio.get_running_loop().call_later(0.01, self._fires)
-            return
-        self.disarm()
-        self._host.happened("reset by its watchdog")
-        self._host.world.reset(self._host.name)
+    def thawed(self) -> None:
+        """Its kernel goes on."""
+        if self.overdue:
+            self._goes_off()
+
+    def _goes_off(self) -> None:
+        self.overdue = True
+        if self._host.thawed.is_set() or self.hardware:
+            self.disarm()
+            self._host.world.note(self._host.name, "reset by its watchdog")
+            self._host.world.reset(self._host.name)
 
 
 class Host:
@@ -102,12 +110,16 @@ class Host:
         self.links = dict.fromkeys(LINKS, True)
         self.libvirtd = True
         self.clock_error = 0.0  # seconds that the wall clock is wrong by
+        self.clock_rate = 1.0  # seconds of its monotonic clock in a true one
+        self.bmc = True  # does its power switch answer?
         self.files: dict[str, str] = {}
         self.domains: dict[str, Domain] = {}
         self.base = Place(None)
         self.faults: dict[str, str] = {}
         self.missing_units: set[str] = set()
         self.listeners: list[Callable[[str], None]] = []
+        self.own_address = f"198.51.100.{len(world.hosts) + 1}"
+        self.serving: dict[int, Callable[[bytes], bytes | None]] = {}  # by port
         self.watchdog = Watchdog(self)
 
     @property
@@ -118,6 +130,11 @@ class Host:
     def runs(self) -> bool:
         """Powered and not frozen."""
         return self.power and self.thawed.is_set()
+
+    @property
+    def doomed(self) -> bool:
+        """It stands still, and is reset before it does anything again."""
+        return not self.thawed.is_set() and self.watchdog.overdue
 
     def place(self, domain: str | None) -> Place | None:
         if domain is None:
@@ -189,18 +206,28 @@ class World:
     """All of it. `watchers` are called after each event; `log`: (seconds, host, text)."""
 
     def __init__(self, hosts: tuple[str, ...]) -> None:
-        self.hosts = {name: Host(name, self) for name in hosts}
+        self.hosts: dict[str, Host] = {}
+        for name in hosts:
+            self.hosts[name] = Host(name, self)
         self.disks: dict[str, Resource] = {}
         self.loss = 0.0  # chance that the answer to a ping is lost
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []
         self.reset: Callable[[str], None] = self.power_off  # what a watchdog does to a host
+        self.cut_power: Callable[[str], None] = self.power_off  # what a fence device does to it
 
     def happened(self, host: str, text: str) -> None:
-        self.log.append((asyncio.get_running_loop().time(), host, text))
+        self.note(host, text)
+        self._check()
+
+    def _check(self) -> None:
         for watcher in self.watchers:
             watcher()
+
+    def note(self, host: str, text: str) -> None:
+        """For the log alone."""
+        self.log.append((asyncio.get_running_loop().time(), host, text))
 
     def add_disk(self, name: str, hosts: tuple[str, str]) -> None:
         def can_talk() -> bool:
@@ -225,6 +252,7 @@ class World:
         """At once and without a word."""
         host = self.hosts[name]
         host.power = False
+        host.thawed.set()
         host.watchdog.disarm()
         host.listeners.clear()
         for place in [host.base, *(domain.place for domain in host.domains.values() if domain.place)]:
@@ -249,12 +277,14 @@ class World:
     def freeze(self, name: str, frozen: bool) -> None:
         """All of its processes and its kernel stand still; clocks go on."""
         host = self.hosts[name]
+        self.note(name, "frozen" if frozen else "thawed")
         if frozen:
             host.thawed.clear()
         else:
             host.thawed.set()
+            host.watchdog.thawed()
         self._look(name)
-        self.happened(name, "frozen" if frozen else "thawed")
+        self._check()
 
     def link(self, name: str, which: str, up: bool) -> None:
         self.hosts[name].links[which] = up
@@ -264,6 +294,10 @@ class World:
     def _look(self, name: str) -> None:
         for disk in self.disks_of(name):
             disk.look()
+
+    def host_at(self, address: str) -> Host | None:
+        """Whose own address it is; it does not move."""
+        return next((host for host in self.hosts.values() if host.own_address == address), None)
 
     # -- the network -------------------------------------------------------------------------------------------------
 

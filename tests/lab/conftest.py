@@ -54,11 +54,22 @@ def nfs(lab: Lab) -> Iterator[str]:
 
 
 def restore() -> None:
-    """As the file says, whatever a test left; Ready on hosta with hostb able to take over."""
+    """As the files say, whatever a test left; Ready on hosta with hostb able to take over."""
     for host in rig.HOSTS:
-        rig.lab("link", host, "replication", "up")
-        rig.on(host, "systemctl", "start", "hactl-agent", check=True)
+        well(host)
+    rig.on("witness", "systemctl", "start", "etcd")
     for manifest in ("hosts.yaml", "nfs.yaml"):
         rig.apply(EXAMPLES / manifest)
-    rig.hactl("set", "nfs", "primary=hosta", "deadline=120", "--anyway")
+    rig.hactl("set", "nfs", "primary=hosta", "deadline=120", "failover=manual", "--anyway")
     rig.ready("nfs", "hosta")
+
+
+def well(host: str) -> None:
+    """On, its cables plugged, etcd and the agent running."""
+    for wire in ("lan", "replication"):
+        rig.lab("link", host, wire, "up")
+    power = rig.lab("power", host, "status").stdout.strip()
+    if power != "on":
+        rig.lab("power", host, "off")
+        rig.lab("power", host, "on")
+    rig.on(host, "systemctl", "start", "etcd", "hactl-agent")

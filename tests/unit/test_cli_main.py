@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import config, desk, screen
+from reconciler.cli import agent, config, desk, screen
 from reconciler.cli.agent import alone, until_told
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.main import app, explain, run
+from reconciler.session import Options
 from reconciler.spec import SpecError
 from reconciler.store import Denied, StoreUnreachable
 from resources.machine import Unavailable
@@ -141,6 +142,9 @@ def test_a_configuration(tmp_path: Path) -> None:
         tmp_path, 'host = "hosta"\nendpoints = ["http://192.0.2.1:2379"]\nlease = 9\n[tls]\nca = "/etc/ca"\n'
     )
     assert (found.host, found.endpoints, found.lease, found.resync) == ("hosta", ("http://192.0.2.1:2379",), 9, 30)
+    assert agent.options(found) == Options(lease=9)
+    guarded = loaded(tmp_path, 'endpoints = ["http://a:1"]\nwatchdog = "/dev/watchdog1"\nwatchdog_seconds = 10\n')
+    assert agent.options(guarded) == Options(watchdog="/dev/watchdog1", watchdog_seconds=10)
     assert found.tls is not None
     assert found.tls.ca == "/etc/ca"
     instead = loaded(tmp_path, 'endpoints = ["http://192.0.2.1:2379"]', HACTL_ENDPOINTS="http://a:1, http://b:2")

@@ -30,6 +30,7 @@ put_hactl() {
 put_on() {
     on_host "$1" /usr/local/lib/lab/install-code "$CODE" <"$RUN/code.tar.gz" || { complain "hactl could not be copied to $1"; return 1; }
     [[ $1 != witness ]] || return 0
+    put_secrets "$1" || { complain "the hosts' secrets could not be copied to $1"; return 1; }
     if [[ ! -e $AGENT_UNIT ]]; then
         complain "there is no $AGENT_UNIT: $1 has no agent"
         return 1

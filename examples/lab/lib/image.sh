@@ -72,7 +72,7 @@ furnish() {
         console-getty.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
         systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
         modprobe@efi_pstore.service systemd-udev-trigger.service systemd-sysusers.service || return 1
-    systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service || return 1
+    systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service lab-sampler.service || return 1
     : >"$root/etc/machine-id"
 }
 

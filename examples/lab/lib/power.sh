@@ -11,7 +11,8 @@ power() {
     freeze) freeze "$host" ;;
     thaw) thaw "$host" ;;
     reboot) reboot "$host" ;;
-    *) misused "power HOST on|off|freeze|thaw|reboot" ;;
+    status) power_of "$host" ;;
+    *) misused "power HOST on|off|freeze|thaw|reboot|status" ;;
     esac
 }
 

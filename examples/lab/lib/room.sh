@@ -8,7 +8,7 @@ make_room() {
         rm -rf "$RUN" && mkdir -p "$RUN" && mount -t tmpfs -o size=16g,mode=700,exec hactl-lab "$RUN" || return 1
     }
     mkdir -p "$RUN"/{guests,disks,links,logs,ssh,tmp,uml} && make_key && cp "$CACHE/key" "$RUN/key" && chmod 600 "$RUN/key" &&
-        write_ssh_config
+        make_secrets && write_ssh_config
 }
 
 # What the hosts wrote lies over one image: as long as they live, it stays, whatever the tree says by now.

@@ -3,14 +3,16 @@
 
     sampler.py LOG      for ever; one JSON object a line: {"at": wall clock seconds, "holds": ["disk nfs-home", …]}
 
-Reads only /proc: DRBD's roles from /proc/drbd (8.4), and the addresses of every container's network namespace from
-/proc/<init>/net, so it costs little and cannot itself disturb what it looks at.
+Reads only /proc: DRBD's roles from /proc/drbd (8.4); of every container its addresses, its NFS server and what it has
+mounted of DRBD from /proc/<init>: so it costs little and cannot itself disturb what it looks at. Each line is on the
+disk before the next look: a power cut leaves all but the last. It goes on where a log ends.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import sys
 import time
@@ -19,6 +21,8 @@ from pathlib import Path
 PERIOD = 0.1
 PROC = Path("/proc")
 IGNORED = ("127.", "::1", "fe80:", "169.254.")
+NFS = f":{2049:04X} "
+DRBD = 147  # the major number of its devices
 
 
 def text(path: Path) -> str:
@@ -52,6 +56,18 @@ def addresses(init: Path) -> list[str]:
     return [f"address {one}" for one in sorted({*four, *six}) if not one.startswith(IGNORED)]
 
 
+def mounts(init: Path, names: dict[str, str]) -> list[str]:
+    """mount NAME for every DRBD resource that is mounted in the container."""
+    minors = re.findall(rf"^\d+ \d+ {DRBD}:(\d+) ", text(init / "mountinfo"), re.M)
+    return [f"mount {names.get(minor, minor)}" for minor in sorted(set(minors))]
+
+
+def servers(init: Path) -> list[str]:
+    """Does the container's NFS server listen?"""
+    listening = [line for line in text(init / "net/tcp").splitlines() if NFS in line and " 0A " in line]
+    return ["unit nfs-server"] if listening else []
+
+
 def names_by_minor() -> dict[str, str]:
     """{"1": "nfs-home"} from udev's links."""
     return {
@@ -61,13 +77,18 @@ def names_by_minor() -> dict[str, str]:
 
 def main() -> None:
     log, found, looked, names = Path(sys.argv[1]), inits(), time.monotonic(), names_by_minor()
-    with log.open("w", buffering=1) as out:
+    with log.open("a") as out:
+        print(file=out)  # ends a line that a power cut has cut short
         while True:
             began = time.monotonic()
             if began - looked > 1:  # a container that was started since
                 found, looked, names = inits(), began, names_by_minor()
-            holds = primaries(names) + [one for init in found for one in addresses(init)]
-            print(json.dumps({"at": round(time.time(), 3), "holds": holds}), file=out)
+            at = time.time()
+            holds = primaries(names)
+            for init in found:
+                holds += addresses(init) + mounts(init, names) + servers(init)
+            print(json.dumps({"at": round(at, 3), "holds": holds}), file=out, flush=True)
+            os.fdatasync(out.fileno())
             time.sleep(max(0, PERIOD - (time.monotonic() - began)))
 
 
