@@ -45,7 +45,7 @@ class Agent:
         self.failsafe = Failsafe(machine, options, self._mirror, self._session, self._key, self._publisher.happened)
         self._promises = Promises(machine, self._mirror, self._key, options.failsafe_port)
         leases, applied = self._publisher.leases, Applied(machine)
-        self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises)
+        self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises, self._store_changed)
         self._parts = Parts(
             store=store,
             machine=machine,

@@ -14,7 +14,7 @@ transaction that compares that the dead one still has no session; a session is b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from loguru import logger
@@ -48,7 +48,9 @@ class Proofs:
         promises: Promises,
     ) -> None:
         self._store, self._machine, self._mirror, self._session = store, machine, mirror, session
-        self._leases, self._promises = leases, promises
+        changed: Callable[[str], None] = lambda _service: None,
+        self._leases, self._promises, self._changed = leases, promises, changed
+        self._told: dict[str, Witness | None] = {}
         self._gone: dict[tuple[str, float], str] = {}  # (host, monotonic) -> the same on the wall clock, once
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}  # when a fence agent failed, and why
 
@@ -67,6 +69,15 @@ class Proofs:
     def _owners(self) -> dict[tuple[str, str], list[View]]:
         """Incarnations that own a service which could come to this host, have no session, and no death is proven of."""
         found: dict[tuple[str, str], list[View]] = {}
+                self._tell(views)
+
+    def _tell(self, views: list[View]) -> None:
+        """Have a service looked at, and so its status said, when its witness says something else."""
+        for view in views:
+            name, witness = view.manifest.metadata.name, self.witness(view)
+            if witness != self._told.get(name):
+                self._told[name] = witness
+                self._changed(name)
         for view in self._views():
             owner, me = view.owner, self._machine.host
             if owner is None or owner.host in (me, *view.sessions) or me not in view.manifest.spec.hosts:
@@ -102,7 +113,10 @@ class Proofs:
 
     def _proven_at(self, host: str, absence: Absence, watchdog: float) -> float:
         """From when on (monotonic) the watchdog of that host has surely reset it."""
-        return max(absence.since, self._promises.promised(host)) + patience(watchdog)
+        promised = self._promises.promised(host)
+        if absence.last is not None and absence.last.promisers:
+            promised = self._promises.may_have_promised(host, absence.last.lease)
+        return max(absence.since, promised) + patience(watchdog)
 
     def witness(self, view: View) -> Witness | None:
         """What this host knows of an owner that it could take the service over from; None while there is no need."""
