@@ -97,11 +97,16 @@ class Promises:
         self._until: dict[str, float] = {}  # by host
         self._asked: dict[tuple[str, str], float] = {}  # by incarnation: its clock at its last question
         self._begun: set[tuple[str, str]] = set()
-        self._load()
+        self._no_memory_before = self._load()
 
     def promised(self, host: str) -> float:
         """Until when (monotonic) this host takes nothing over from that one; perhaps long ago."""
         return self._until.get(host, 0.0)
+
+    def may_have_promised(self, host: str, lease: float) -> float:
+        """Until when, at most: before this boot it may have promised, for a lease, what it does not remember."""
+        forgotten = self._no_memory_before + lease if self._no_memory_before else 0.0
+        return max(self.promised(host), forgotten)
 
     def holds_back(self, host: str) -> bool:
         """Is there a promise to that host now?"""
@@ -169,13 +174,14 @@ class Promises:
             self._until[host], self._asked[host, boot_id] = until, sent
         return ""
 
-    def _load(self) -> None:
-        """Those of a predecessor of this process."""
+    def _load(self) -> float:
+        """Those of a predecessor of this process, in this boot. Where there is no note of any, now; else 0."""
         try:
-            found = json.loads(self._machine.read(NOTE) or "{}")
+            found = json.loads(self._machine.read(NOTE) or "")
             self._until = {str(host): float(until) for host, until in found.items()}
+            return 0.0
         except (ValueError, TypeError, AttributeError):
-            logger.warning("{} cannot be read; promises of an earlier agent are forgotten", NOTE)
+            return self._machine.monotonic()
 
 
 class Failsafe:

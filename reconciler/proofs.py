@@ -46,9 +46,9 @@ class Proofs:
         session: SessionKeeper,
         leases: Leases,
         promises: Promises,
+        changed: Callable[[str], None] = lambda _service: None,
     ) -> None:
         self._store, self._machine, self._mirror, self._session = store, machine, mirror, session
-        changed: Callable[[str], None] = lambda _service: None,
         self._leases, self._promises, self._changed = leases, promises, changed
         self._told: dict[str, Witness | None] = {}
         self._gone: dict[tuple[str, float], str] = {}  # (host, monotonic) -> the same on the wall clock, once
@@ -65,10 +65,6 @@ class Proofs:
                     await self._look(host, boot_id, views)
                 except StoreError as e:
                     logger.warning("no proof of the death of {}: {}", host, e)
-
-    def _owners(self) -> dict[tuple[str, str], list[View]]:
-        """Incarnations that own a service which could come to this host, have no session, and no death is proven of."""
-        found: dict[tuple[str, str], list[View]] = {}
                 self._tell(views)
 
     def _tell(self, views: list[View]) -> None:
@@ -78,6 +74,10 @@ class Proofs:
             if witness != self._told.get(name):
                 self._told[name] = witness
                 self._changed(name)
+
+    def _owners(self) -> dict[tuple[str, str], list[View]]:
+        """Incarnations that own a service which could come to this host, have no session, and no death is proven of."""
+        found: dict[tuple[str, str], list[View]] = {}
         for view in self._views():
             owner, me = view.owner, self._machine.host
             if owner is None or owner.host in (me, *view.sessions) or me not in view.manifest.spec.hosts:

@@ -28,6 +28,7 @@ class Health:
     reason: str = ""
     since: str = ""
     obstacles: Mapping[str, list[str]] = field(default_factory=dict)
+    silent: bool = False  # its owner is, and nothing proves it down
 
     @property
     def able(self) -> list[str]:
@@ -53,6 +54,7 @@ def health(view: View) -> Health:
             for host in view.manifest.spec.hosts
             if owner is None or host != owner.host
         },
+        silent=owner is not None and not is_alive(view, owner) and not view.death(owner),
     )
 
 

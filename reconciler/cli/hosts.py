@@ -84,7 +84,7 @@ def evidence(scene: Scene, host: str) -> list[str]:
                 found += _seen(peer, status.witness, host)
                 found += _links(peer, {part: one.says for part, one in status.parts.items()}, host)
     if views and not _fence(scene, host):
-        found.append(f"it has no fence device (fencing in its Host spec; {len(views)} services wait)")
+        found.append("it has no fence device (fencing in its Host spec)")
     return list(dict.fromkeys(found))
 
 

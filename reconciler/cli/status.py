@@ -137,6 +137,8 @@ def _could_move(one: Health) -> tuple[str, str]:
     """("yes, to hostb", "") or ("no", why)"""
     if one.state in ("Moving", "Stopping", "Invalid") or not one.obstacles or not one.owner:
         return "-", ""
+    if one.able and one.silent:
+        return "once proven", ""
     if one.able:
         return f"yes, to {' or '.join(one.able)}", ""
     if one.owner != one.primary and one.reason:

@@ -22,7 +22,7 @@ from tests.unit.support import hosts, machine, simulated
 
 KEY_FILE, KEY = "/etc/hactl/cluster.key", "a key that all of the hosts share"
 WEB = service("web", failover="automatic")
-W = 10.0  # seconds of the watchdog
+W = 20.0  # seconds of the watchdog
 OPTIONS = Options(watchdog="/dev/watchdog", watchdog_seconds=W)
 
 
@@ -156,10 +156,10 @@ def test_without_a_promise_it_is_put_down_before_the_deadline(lacks: str) -> Non
             cluster.power("hostb", False)
         if lacks == "the lan":
             cluster.link("hostb", "lan", False)
+        said = cluster.agents["hosta"].agent.failsafe
         no_etcd(cluster)
         await cluster.run(16)
         assert not serves(cluster, "hosta")
-        said = cluster.agents["hosta"].agent.failsafe
         assert ("hostb does not answer" in said.trouble) == (lacks in ("another key", "the other host", "the lan"))
         if lacks == "key":
             assert said.lacks() == (
@@ -298,8 +298,21 @@ async def test_a_promise_lasts_a_lease_from_when_it_was_given_and_survives_its_a
     assert host.promises.holds_back("hosta")
     await host.hands.sleep(0.2)
     assert not host.promises.holds_back("hosta")
+
+
+@simulated
+async def test_after_a_boot_what_may_have_been_promised_before_it_counts_until_a_lease_has_passed() -> None:
+    host = Promiser()
+    await host.key.look()
+    began = host.hands.monotonic()
+    assert host.promises.may_have_promised("hosta", 15) == began + 15
+    await host.hands.sleep(3)
+    host.says(host.question())
+    again = Promises(host.hands, host.mirror, host.key, 7717)
+    assert again.may_have_promised("hosta", 15) == again.promised("hosta") == began + 18
     host.hands.sim.files[NOTE] = "garbage"
-    assert not Promises(host.hands, host.mirror, host.key, 7717).holds_back("hosta")
+    again = Promises(host.hands, host.mirror, host.key, 7717)
+    assert again.may_have_promised("hosta", 15) == began + 18
 
 
 @simulated
