@@ -47,7 +47,7 @@ def health(view: View) -> Health:
         owner=owner.host if owner else "",
         epoch=owner.epoch if owner else view.epoch.epoch if view.epoch else 0,
         state=state,
-        reason="; ".join([*([reason] if reason else []), *_elsewhere(view)]),
+        reason="; ".join([*([reason] if reason else []), *_elsewhere(view), *_apart(view)]),
         since=since,
         obstacles={
             host: view.target_obstacles(host)
@@ -149,6 +149,20 @@ def _deleting(view: View) -> str:
     silent = [host for host in view.manifest.spec.hosts if host not in view.sessions]
     waits = [f"{host} has no session: {IS_AGENT_RUNNING}" for host in silent]
     return f"being deleted; {'; '.join([*left, *waits])}" if left or waits else "being deleted"
+
+
+def _apart(view: View) -> list[str]:
+    """Disks whose sides have given each other up, each side in its own words. What to discard, a human decides."""
+    said: dict[str, list[str]] = {}
+    for host, status in sorted(view.statuses.items()):
+        for part, seen in sorted(status.parts.items()):
+            if part.startswith("disk/") and host in view.sessions:
+                said.setdefault(part.removeprefix("disk/"), []).append(f"{host} says {seen.says}")
+    return [
+        f"the sides of disk {disk} stay apart ({'; '.join(sides)}): hactl help split-brain"
+        for disk, sides in said.items()
+        if any("StandAlone" in side for side in sides)
+    ]
 
 
 def _elsewhere(view: View) -> list[str]:

@@ -600,6 +600,14 @@ def test_data_loss_is_accepted_by_a_human_once_the_better_copy_is_gone(capsys: C
         record = (await audits(desk))[-1]
         assert record.did.startswith("set primary=hostb --accept-data-loss (the copy of disk nfs-data on hostb lacks")
         assert (record.who, record.why) == ("eva", "hosta burned down")
+        cluster.power("hosta", True)  # it had not burned down, and has writes of its own
+        cluster.link("hosta", "replication", True)
+        await cluster.run(30)
+        (line,) = [one for one in status.service_table(await look(desk.store), ["nfs"]) if one.startswith("nfs ")]
+        assert "the sides of disk nfs-data stay apart (hosta says Secondary, " in line
+        assert "; hostb says Primary, UpToDate; hosta " in line
+        assert "StandAlone" in line
+        assert "hactl help split-brain" in line
 
     story(tell)
     out = capsys.readouterr().out
