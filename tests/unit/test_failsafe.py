@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
 from loguru import logger
 
 from reconciler.failsafe import NOTE, Key, Promises
+from reconciler.linux import talking
 from reconciler.loop import Options
 from reconciler.mirror import Mirror
 from reconciler.records import Event, Session, parse
@@ -17,6 +20,7 @@ from reconciler.sim.machine import SimMachine
 from reconciler.sim.store import SimEtcd
 from reconciler.spec import ServiceManifest, to_json
 from reconciler.store import ROOT, death_key, host_key, owner_key, session_key
+from resources.machine import MachineError
 from tests.sim.services import service
 from tests.unit.support import hosts, machine, simulated
 
@@ -373,3 +377,28 @@ async def test_a_key_that_is_too_short_is_none() -> None:
     host.hands.sim.files[KEY_FILE] = "short\n"
     await host.key.look()
     assert (host.key.there, "too short" in host.key.trouble) == (False, True)
+
+
+# -- over a real network -----------------------------------------------------------------------------------------------
+
+
+async def test_a_line_there_and_a_line_back_and_nobody_waits_for_ever() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def answer(message: bytes) -> bytes | None:
+        return None if message == b"who are you" else message[::-1]
+
+    assert await talking.ask("127.0.0.1", port, b"abc", 0.3) is None
+    serving = asyncio.create_task(talking.serve(port, answer))
+    await asyncio.sleep(0.1)
+    assert await talking.ask("127.0.0.1", port, b"abc", 2) == b"cba"
+    assert await talking.ask("127.0.0.1", port, b"who are you", 2) is None
+    assert await talking.ask("127.0.0.1", port, b"x" * 9000, 2) is None
+    with pytest.raises(MachineError, match=f"port {port} cannot be listened to"):
+        await talking.serve(port, answer)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # somebody who accepts and says nothing
+        port = silent.getsockname()[1]
+        assert await talking.ask("127.0.0.1", port, b"abc", 0.3) is None
