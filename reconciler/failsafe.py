@@ -92,8 +92,12 @@ class Key:
 class Promises:
     """What this host has promised others, and what it has begun against them. `serve` answers those who ask."""
 
-    def __init__(self, machine: Machine, mirror: Mirror, key: Key, port: int) -> None:
+    def __init__(
+        self, machine: Machine, mirror: Mirror, key: Key, port: int, connected: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`connected`: has this host a session, so that it could take something over?"""
         self._machine, self._mirror, self._key, self._port = machine, mirror, key, port
+        self._connected = connected
         self._until: dict[str, float] = {}  # by host
         self._asked: dict[tuple[str, str], float] = {}  # by incarnation: its clock at its last question
         self._begun: set[tuple[str, str]] = set()
@@ -161,6 +165,16 @@ class Promises:
             self.end(host, boot_id)  # it lives: whatever was begun compared that it did not
         if (host, boot_id) in self._begun or self._mirror.revision_of(death_key(host, boot_id)):
             return f"{self._machine.host} has begun to take over from it"
+        moves = self._is_to_have(host, boot_id) if self._connected() else ""
+        return f"{self._machine.host} is to have {moves}, which {host} cannot know" if moves else ""
+
+    def _is_to_have(self, host: str, boot_id: str) -> str:
+        """An `automatic` service of that incarnation's that somebody has said is to be here, and could be; or ""."""
+        me = self._machine.host
+        for view in _views(self._mirror):
+            theirs = view.owner is not None and (view.owner.host, view.owner.boot_id) == (host, boot_id)
+            if theirs and view.automatic and view.wanted == me and not view.target_obstacles(me):
+                return view.manifest.metadata.name
         return ""
 
     def _promise(self, host: str, boot_id: str, lease: float, sent: float) -> str:

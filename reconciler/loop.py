@@ -43,7 +43,8 @@ class Agent:
         self._publisher = Publisher(store, machine, self._mirror)
         self._key = Key(machine, options.key_file)
         self.failsafe = Failsafe(machine, options, self._mirror, self._session, self._key, self._publisher.happened)
-        self._promises = Promises(machine, self._mirror, self._key, options.failsafe_port)
+        port = options.failsafe_port
+        self._promises = Promises(machine, self._mirror, self._key, port, lambda: self._session.connected)
         leases, applied = self._publisher.leases, Applied(machine)
         self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises, self._store_changed)
         self._parts = Parts(

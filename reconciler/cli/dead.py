@@ -72,8 +72,15 @@ def _owned(scene: Scene, host: str) -> list[str]:
         raise refuse(Code.WRONG, f"{host} owns no service, so nothing waits for this")
     if witness := next((peer for name in owned for peer in _promised(scene, name, host)), ""):
         said = f"{host} lives: it runs without etcd, and {witness} has heard from it within its last promise"
-        raise refuse(Code.UNSAFE, said, f"To move a service away from it, mend its way to etcd, or power {host} off.")
+        raise refuse(Code.UNSAFE, said, _instead(host, witness))
     return owned
+
+
+def _instead(host: str, witness: str) -> str:
+    return (
+        f"To move a service away from it: hactl set SERVICE primary={witness} (an automatic one is promised nothing any "
+        f"more then, and {host} puts it down), mend its way to etcd, or power {host} off."
+    )
 
 
 def _promised(scene: Scene, service: str, host: str) -> list[str]:

@@ -83,7 +83,10 @@ async def status(
 async def _scene_or_report(desk: Desk, socket: Path) -> Scene | Report:
     """What etcd says or, where it does not answer soon on a host with an agent, what that knows. Raises StoreError."""
     if not local.may_ask(socket):
-        return await look(desk.store)
+        try:
+            return await look(desk.store)
+        except StoreUnreachable as e:
+            raise StoreUnreachable(f"{e}{local.hint(socket)}") from e
     try:
         async with asyncio.timeout(local.ETCD_PATIENCE):
             return await look(desk.store)

@@ -261,6 +261,22 @@ def test_a_promise_given_is_kept_even_if_a_human_says_meanwhile_that_the_host_is
     story(tell)
 
 
+def test_what_somebody_says_is_to_be_elsewhere_is_not_kept_by_promise() -> None:
+    """hosta cannot know of it: it is promised nothing any more, puts the service down, and its watchdog proves it."""
+
+    async def tell(cluster: Cluster) -> None:
+        cluster.etcd.reach("hosta", up=False)
+        await cluster.run(60)
+        assert serves(cluster, "hosta")
+        await cluster.set_primary("web", "hostb")
+        await cluster.run(16)
+        assert not serves(cluster, "hosta")
+        assert failsafe(cluster) == "hostb refuses: hostb is to have web, which hosta cannot know"
+        await cluster.until(lambda: serves(cluster, "hostb"), 60)
+
+    story(tell)
+
+
 # -- the promiser ------------------------------------------------------------------------------------------------------
 
 
