@@ -78,7 +78,7 @@ def _owned(scene: Scene, host: str) -> list[str]:
 
 def _instead(host: str, witness: str) -> str:
     return (
-        f"To move a service away from it: hactl set SERVICE primary={witness} (for an automatic one there is no promise "
+        f"To move a service away from it: hactl set SERVICE primary={witness} (an automatic one gets no promise "
         f"any more then, and {host} puts it down), mend its way to etcd, or power {host} off."
     )
 
