@@ -60,7 +60,7 @@ class Watchdog:
 
 
 def cannot_be_stopped(device: str, there: Path = CLASS) -> bool:
-    """As sysfs has it, before it is opened: opening it arms it. Debian builds its kernels so. Where sysfs does not
+    """As sysfs has it, before it is opened: opening it arms it. Some kernels are built so. Where sysfs does not
     say, False."""
     name = Path(device).name
     try:
