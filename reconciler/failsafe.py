@@ -240,12 +240,14 @@ class Failsafe:
         return [str(one) for one in spec.spec.addresses] if spec is not None else []
 
     def owned(self) -> list[View]:
-        """The `automatic` services of this incarnation, by the last that is known."""
-        me = (self._machine.host, self._machine.boot_id)
+        """The services of this incarnation that count as `automatic`, by the spec or by what the session says."""
+        me, guards = (self._machine.host, self._machine.boot_id), self._session.guards
         return [
             view
             for view in _views(self._mirror)
-            if view.automatic and view.owner is not None and (view.owner.host, view.owner.boot_id) == me
+            if view.owner is not None
+            and (view.owner.host, view.owner.boot_id) == me
+            and (view.automatic or view.manifest.metadata.name in guards)
         ]
 
     async def run(self) -> None:

@@ -39,8 +39,8 @@ def owns(scene: Scene, host: str) -> list[str]:
 
 
 def guard(scene: Scene, host: str) -> str:
-    """watchdog 30s, fence_ipmilan"""
-    session = scene.sessions().get(host)
+    """watchdog 30s, fence_ipmilan; of a host without a session, by its last word"""
+    session = scene.sessions().get(host) or scene.words().get(host)
     watchdog = [f"watchdog {session.watchdog:g}s"] if session is not None and session.watchdog else []
     return ", ".join([*watchdog, *_fence(scene, host)]) or "none"
 
