@@ -92,16 +92,25 @@ class Key:
 class Promises:
     """What this host has promised others, and what it has begun against them. `serve` answers those who ask."""
 
-    def __init__(self, machine: Machine, mirror: Mirror, key: Key, port: int) -> None:
+    def __init__(
+        self, machine: Machine, mirror: Mirror, key: Key, port: int, connected: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`connected`: has this host a session, so that it could take something over?"""
         self._machine, self._mirror, self._key, self._port = machine, mirror, key, port
+        self._connected = connected
         self._until: dict[str, float] = {}  # by host
         self._asked: dict[tuple[str, str], float] = {}  # by incarnation: its clock at its last question
         self._begun: set[tuple[str, str]] = set()
-        self._load()
+        self._no_memory_before = self._load()
 
     def promised(self, host: str) -> float:
         """Until when (monotonic) this host takes nothing over from that one; perhaps long ago."""
         return self._until.get(host, 0.0)
+
+    def may_have_promised(self, host: str, lease: float) -> float:
+        """Until when, at most: before this boot it may have promised, for a lease, what it does not remember."""
+        forgotten = self._no_memory_before + lease if self._no_memory_before else 0.0
+        return max(self.promised(host), forgotten)
 
     def holds_back(self, host: str) -> bool:
         """Is there a promise to that host now?"""
@@ -156,6 +165,16 @@ class Promises:
             self.end(host, boot_id)  # it lives: whatever was begun compared that it did not
         if (host, boot_id) in self._begun or self._mirror.revision_of(death_key(host, boot_id)):
             return f"{self._machine.host} has begun to take over from it"
+        moves = self._is_to_have(host, boot_id) if self._connected() else ""
+        return f"{self._machine.host} is to have {moves}, which {host} cannot know" if moves else ""
+
+    def _is_to_have(self, host: str, boot_id: str) -> str:
+        """An `automatic` service of that incarnation's that somebody has said is to be here, and could be; or ""."""
+        me = self._machine.host
+        for view in _views(self._mirror):
+            theirs = view.owner is not None and (view.owner.host, view.owner.boot_id) == (host, boot_id)
+            if theirs and view.automatic and view.wanted == me and not view.target_obstacles(me):
+                return view.manifest.metadata.name
         return ""
 
     def _promise(self, host: str, boot_id: str, lease: float, sent: float) -> str:
@@ -169,13 +188,14 @@ class Promises:
             self._until[host], self._asked[host, boot_id] = until, sent
         return ""
 
-    def _load(self) -> None:
-        """Those of a predecessor of this process."""
+    def _load(self) -> float:
+        """Those of a predecessor of this process, in this boot. Where there is no note of any, now; else 0."""
         try:
-            found = json.loads(self._machine.read(NOTE) or "{}")
+            found = json.loads(self._machine.read(NOTE) or "")
             self._until = {str(host): float(until) for host, until in found.items()}
+            return 0.0
         except (ValueError, TypeError, AttributeError):
-            logger.warning("{} cannot be read; promises of an earlier agent are forgotten", NOTE)
+            return self._machine.monotonic()
 
 
 class Failsafe:
@@ -220,12 +240,14 @@ class Failsafe:
         return [str(one) for one in spec.spec.addresses] if spec is not None else []
 
     def owned(self) -> list[View]:
-        """The `automatic` services of this incarnation, by the last that is known."""
-        me = (self._machine.host, self._machine.boot_id)
+        """The services of this incarnation that count as `automatic`, by the spec or by what the session says."""
+        me, guards = (self._machine.host, self._machine.boot_id), self._session.guards
         return [
             view
             for view in _views(self._mirror)
-            if view.automatic and view.owner is not None and (view.owner.host, view.owner.boot_id) == me
+            if view.owner is not None
+            and (view.owner.host, view.owner.boot_id) == me
+            and (view.automatic or view.manifest.metadata.name in guards)
         ]
 
     async def run(self) -> None:

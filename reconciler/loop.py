@@ -16,6 +16,7 @@ from reconciler.local import Local
 from reconciler.mirror import Mirror
 from reconciler.proofs import Proofs
 from reconciler.publish import Publisher
+from reconciler.records import Death
 from reconciler.session import STARTING, Asks, Options, SessionKeeper
 from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
@@ -43,9 +44,10 @@ class Agent:
         self._publisher = Publisher(store, machine, self._mirror)
         self._key = Key(machine, options.key_file)
         self.failsafe = Failsafe(machine, options, self._mirror, self._session, self._key, self._publisher.happened)
-        self._promises = Promises(machine, self._mirror, self._key, options.failsafe_port)
+        port = options.failsafe_port
+        self._promises = Promises(machine, self._mirror, self._key, port, lambda: self._session.connected)
         leases, applied = self._publisher.leases, Applied(machine)
-        self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises)
+        self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises, self._store_changed)
         self._parts = Parts(
             store=store,
             machine=machine,
@@ -82,6 +84,7 @@ class Agent:
                 await self._know_something()
                 await self._sweep()
                 tasks.create_task(self._session.run())
+                tasks.create_task(self._session.expire())
                 tasks.create_task(self._proofs.run())
                 self._machine.notify(f"STATUS=keeping {len(self._workers)} services")
         finally:
@@ -110,25 +113,27 @@ class Agent:
 
     # -- what the session and the watchdog must know -------------------------------------------------------------------
 
-    def _guarded(self) -> bool:
-        """Is any `automatic` service of this host's concern?"""
+    def _guarded(self) -> tuple[str, ...]:
+        """The `automatic` services of this host's concern."""
+        names = []
         for name in self._mirror.services():
             try:
                 view = self._mirror.view(name)
             except SpecError:
                 continue
             if view is not None and view.automatic and self._machine.host in view.manifest.spec.hosts:
-                return True
-        return False
+                names.append(name)
+        return tuple(names)
 
     def _looked(self, service: str) -> float | None:
         """When it was last looked at (monotonic)."""
         worker = self._workers.get(service)
         return worker.looked_at if worker is not None else None
 
-    def _empty(self) -> bool:
-        """Did the last look at every service find nothing exclusive here?"""
-        return self._swept and all(worker.empty_at != NEVER for worker in self._workers.values())
+    def _empty(self, death: Death | None = None) -> bool:
+        """Did the last look at every service, or at those that a death is about, find nothing exclusive here?"""
+        workers = [one for one in self._workers.values() if death is None or death.covers(one.name)]
+        return self._swept and all(worker.empty_at != NEVER for worker in workers)
 
     def _kept(self, deadline: float) -> bool:
         """Was nothing of an `automatic` service held when it was looked at after that moment?"""

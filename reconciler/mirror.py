@@ -29,6 +29,7 @@ from reconciler.store import (
     service_key,
     session_key,
     status_key,
+    word_key,
 )
 from resources.machine import Machine, MachineError
 
@@ -40,11 +41,12 @@ SEEN = "/var/lib/hactl/seen.json"
 
 @dataclass(frozen=True)
 class Absence:
-    """A session that is not there: since when (monotonic) this host has known that without a doubt, and what it said
-    last; None where that is not known: it may have been changed unseen."""
+    """A session that is not there: since when (monotonic) this host has known that, and what it said last by the word
+    that is left of it. Whoever acts on it compares the word's revision: no session has been begun since then."""
 
     since: float
     last: Session | None
+    word: int
 
 
 class Mirror:
@@ -53,7 +55,7 @@ class Mirror:
     def __init__(self, store: Store, machine: Machine, changed: Callable[[str], None]) -> None:
         self._store, self._machine, self._changed = store, machine, changed
         self._entries: dict[str, Entry] = {}
-        self._absent: dict[str, Absence] = {}
+        self._absent: dict[str, float] = {}
         self._saved: list[list[object]] = []
         self.synced = asyncio.Event()
 
@@ -63,7 +65,7 @@ class Mirror:
             try:
                 listing = await self._store.list(ROOT)
                 self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
-                self._absent = {}  # what happened before the listing was not seen: nothing is known of how they ended
+                self._absent = {}  # what happened before the listing was not seen
                 self._save()
                 self.synced.set()
                 self._changed("")
@@ -83,7 +85,7 @@ class Mirror:
         if known is not None and known.revision > change.revision:
             return  # a write of our own, noted before the watch told of it
         if change.key.startswith(SESSIONS):
-            self._session_changed(change, known)
+            self._session_changed(change)
         if change.entry is None:
             self._entries.pop(change.key, None)
         else:
@@ -92,19 +94,20 @@ class Mirror:
             self._save()
         self._tell(change.key)
 
-    def _session_changed(self, change: Change, known: Entry | None) -> None:
+    def _session_changed(self, change: Change) -> None:
         host = change.key.removeprefix(SESSIONS)
-        if change.entry is not None:
-            self._absent.pop(host, None)
-        else:
-            last = parse(Session, known.value) if known is not None else None
-            self._absent[host] = Absence(self._machine.monotonic(), last)
+        self._absent.pop(host, None)
+        if change.entry is None:
+            self._absent[host] = self._machine.monotonic()
 
     def absence(self, host: str) -> Absence | None:
-        """None while there is a session, or where nobody here has known one."""
-        if session_key(host) in self._entries:
+        """None while there is a session, or before etcd has said anything."""
+        if not self.synced.is_set() or session_key(host) in self._entries:
+            self._absent.pop(host, None)
             return None
-        return self._absent.setdefault(host, Absence(self._machine.monotonic(), None)) if self.synced.is_set() else None
+        since = self._absent.setdefault(host, self._machine.monotonic())
+        word = self._entries.get(word_key(host))
+        return Absence(since, parse(Session, word.value) if word else None, word.revision if word else 0)
 
     # -- with etcd away ------------------------------------------------------------------------------------------
 

@@ -79,12 +79,19 @@ class View:
         session = self.sessions.get(owner.host)
         if session is not None and session.boot_id != owner.boot_id:
             return f"{owner.host} has rebooted since"
-        death = self.deaths.get((owner.host, owner.boot_id))
-        # A watchdog promises only that what is automatic is down: the host may be well and its manual services up.
+        death = self._death_of(owner.host, owner.boot_id)
         if death and (self.automatic or death.proof != "watchdog"):
             how = {"confirmed": f"confirmed by {death.by}", "fenced": "fenced", "watchdog": "its watchdog has reset it"}
             return f"{owner.host} is dead: {how.get(death.proof, death.proof)}"
         return ""
+
+    def declared_dead(self, host: str, boot_id: str) -> bool:
+        """May another be taking this service from that incarnation, which may know better?"""
+        return self._death_of(host, boot_id) is not None
+
+    def _death_of(self, host: str, boot_id: str) -> Death | None:
+        death = self.deaths.get((host, boot_id))
+        return death if death and death.covers(self.manifest.metadata.name) else None
 
     def target_obstacles(self, host: str) -> list[str]:
         """Why that host is not ready to take the service over, for this very revision of the spec."""
@@ -100,7 +107,8 @@ class View:
 class Me:
     """This incarnation, and what its worker remembers. `epoch`: the one it holds, 0 for none; `given_up`: the last one
     whose release was sent; `holds`: something exclusive of the service is seen here now; `connected`: the session's
-    deadline has not passed, and etcd's news since it began are here; `safe`: nobody may take over what is automatic;
+    deadline has not passed, and etcd's news since it began are here; `guarded`: whatever the spec says by now, the
+    session's last word counts the service as automatic; `safe`: nobody may take over what is automatic;
     `ready`: this host could take it over now."""
 
     host: str
@@ -109,6 +117,7 @@ class Me:
     given_up: int = 0
     holds: bool = False
     connected: bool = True
+    guarded: bool = False
     safe: bool = True
     ready: bool = False
 
@@ -127,7 +136,7 @@ class Verdict:
 def decide(view: View, me: Me) -> Verdict:
     """Pure: the whole decision on one screen."""
     idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
-    if (me.host, me.boot_id) in view.deaths:
+    if view.declared_dead(me.host, me.boot_id):
         intent = Intent.RELEASE if _is_mine(view.owner, me) else Intent.NONE
         return Verdict(idle, intent, "this host was declared dead: another may be taking it over")
     if view.manifest.metadata.deleted:
@@ -178,7 +187,7 @@ def _mine(view: View, me: Me, idle: Role) -> Verdict:
     """The owner key names this incarnation."""
     assert view.owner is not None
     epoch = view.owner.epoch
-    if view.automatic and not me.safe:
+    if (view.automatic or me.guarded) and not me.safe:
         return Verdict(idle, Intent.NONE, "etcd is out of reach: put down before another host takes it over")
     if epoch <= me.given_up or (me.epoch != epoch and not me.holds):
         if view.wanted == me.host:

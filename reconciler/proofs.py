@@ -4,7 +4,8 @@ A lost session proves nothing. An incarnation can hold nothing any more when
 
 - the same host has a session with another boot id (nothing need be written: everyone sees it);
 - its session's *last* value promised a watchdog of W seconds, the session is gone, and W plus a margin have passed
-  since, on this host's own monotonic clock: for `automatic` services;
+  since, on this host's own monotonic clock: for the `automatic` services that it names. What is left of that value when
+  the session is gone is its word; each session begins with another, and the transaction compares the one judged by;
 - its fence agent confirmed that its power is off;
 - a human said so (`hactl confirm-dead`).
 
@@ -14,7 +15,7 @@ transaction that compares that the dead one still has no session; a session is b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from loguru import logger
@@ -27,10 +28,11 @@ from reconciler.publish import AUDIT_LASTS, Leases
 from reconciler.records import Audit, Death, Owner, Witness, stamp
 from reconciler.session import SessionKeeper
 from reconciler.spec import SpecError
-from reconciler.store import Store, StoreError, Txn, audit_key, death_key, session_key
+from reconciler.store import Store, StoreError, Txn, audit_key, death_key, session_key, word_key
 from resources.machine import Machine, MachineError
 
 LOOKS = 1.0  # seconds
+HASTE = 5.0  # seconds without its session, and with this host's own, before a host's power is cut: it may be back
 MARGIN = 2.0  # seconds, and a tenth of W: two clocks are never quite as fast
 AGAIN = 30.0  # seconds after a fence agent that failed
 
@@ -46,10 +48,13 @@ class Proofs:
         session: SessionKeeper,
         leases: Leases,
         promises: Promises,
+        changed: Callable[[str], None] = lambda _service: None,
     ) -> None:
         self._store, self._machine, self._mirror, self._session = store, machine, mirror, session
-        self._leases, self._promises = leases, promises
+        self._leases, self._promises, self._changed = leases, promises, changed
+        self._told: dict[str, Witness | None] = {}
         self._gone: dict[tuple[str, float], str] = {}  # (host, monotonic) -> the same on the wall clock, once
+        self._since = machine.monotonic()  # since when this host has had a session
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}  # when a fence agent failed, and why
 
     async def run(self) -> None:
@@ -57,21 +62,31 @@ class Proofs:
         while True:
             await self._machine.sleep(LOOKS)
             if not self._session.connected:
+                self._since = self._machine.monotonic()
                 continue
             for (host, boot_id), views in sorted(self._owners().items()):
                 try:
                     await self._look(host, boot_id, views)
                 except StoreError as e:
                     logger.warning("no proof of the death of {}: {}", host, e)
+                self._tell(views)
+
+    def _tell(self, views: list[View]) -> None:
+        """Have a service looked at, and so its status said, when its witness says something else."""
+        for view in views:
+            name, witness = view.manifest.metadata.name, self.witness(view)
+            if witness != self._told.get(name):
+                self._told[name] = witness
+                self._changed(name)
 
     def _owners(self) -> dict[tuple[str, str], list[View]]:
-        """Incarnations that own a service which could come to this host, have no session, and no death is proven of."""
+        """Incarnations that own a service which could come to this host, have no session, and are not proven dead."""
         found: dict[tuple[str, str], list[View]] = {}
         for view in self._views():
             owner, me = view.owner, self._machine.host
             if owner is None or owner.host in (me, *view.sessions) or me not in view.manifest.spec.hosts:
                 continue
-            if (owner.host, owner.boot_id) not in view.deaths:
+            if not view.death(owner):
                 found.setdefault((owner.host, owner.boot_id), []).append(view)
         return found
 
@@ -88,21 +103,29 @@ class Proofs:
         absence = self._mirror.absence(host)
         if absence is None or self._promises.holds_back(host):
             return
-        guarded = guards(absence, boot_id, self._machine.host)
-        if guarded and self._machine.monotonic() > self._proven_at(host, absence, guarded):
-            why = f"its session is gone for more than its watchdog's {guarded:g} s"
-            if any(view.automatic for view in views):
-                await self._prove(host, boot_id, "watchdog", why)
-            return
-        if any(self._wants_fencing(view, guarded) for view in views):
-            await self._fence(host, boot_id)
+        covered = [view for view in views if self._guards(absence, view)]
+        if covered:
+            guarded = self._guards(absence, covered[0])
+            if self._machine.monotonic() > self._proven_at(host, absence, guarded):
+                why = f"its session is gone for more than its watchdog's {guarded:g} s"
+                await self._prove(host, boot_id, "watchdog", why, absence)
+        if any(self._wants_fencing(view, self._guards(absence, view)) for view in views):
+            await self._fence(host, boot_id, absence)
+
+    def _guards(self, absence: Absence, view: View) -> float:
+        return guards(absence, view, self._machine.host)
 
     def _wants_fencing(self, view: View, guarded: float) -> bool:
-        return view.wanted == self._machine.host or (view.automatic and not guarded)
+        if view.automatic:
+            return not guarded
+        return view.wanted == self._machine.host
 
     def _proven_at(self, host: str, absence: Absence, watchdog: float) -> float:
         """From when on (monotonic) the watchdog of that host has surely reset it."""
-        return max(absence.since, self._promises.promised(host)) + patience(watchdog)
+        promised = self._promises.promised(host)
+        if absence.last is not None and absence.last.promisers:
+            promised = self._promises.may_have_promised(host, absence.last.lease)
+        return max(absence.since, promised) + patience(watchdog)
 
     def witness(self, view: View) -> Witness | None:
         """What this host knows of an owner that it could take the service over from; None while there is no need."""
@@ -115,8 +138,8 @@ class Proofs:
         gone = self._wall(owner.host, absence.since) if absence.last is not None else ""
         if self._promises.holds_back(owner.host):
             return Witness(host=owner.host, gone=gone, promised=True, lacks=f"{owner.host} lives, without etcd")
-        guarded = guards(absence, owner.boot_id, me)
-        if guarded and view.automatic:
+        guarded = self._guards(absence, view)
+        if guarded:
             at = self._wall(owner.host, self._proven_at(owner.host, absence, guarded))
             return Witness(host=owner.host, gone=gone, proof=f"its watchdog of {guarded:g} s, at {at}")
         proof, lacks = self._fencing_says(view, owner, guarded)
@@ -142,10 +165,12 @@ class Proofs:
             self._gone[host, moment] = stamp(self._machine.utc() - ago)[:19] + "Z"
         return self._gone[host, moment]
 
-    async def _fence(self, host: str, boot_id: str) -> None:
+    async def _fence(self, host: str, boot_id: str, absence: Absence) -> None:
         spec = self._mirror.host(host)
         last, _ = self._failed.get((host, boot_id), (-AGAIN, ""))
         if spec is None or spec.spec.fencing is None or self._machine.monotonic() < last + AGAIN:
+            return
+        if self._machine.monotonic() < max(absence.since, self._since) + HASTE or not await self._alone(host):
             return
         if not self._promises.begin(host, boot_id):
             return
@@ -157,16 +182,24 @@ class Proofs:
             logger.warning("{} could not be fenced: {}", host, e)
             return
         self._failed.pop((host, boot_id), None)
-        await self._prove(host, boot_id, "fenced", why)
+        await self._prove(host, boot_id, "fenced", why, absence)
 
-    async def _prove(self, host: str, boot_id: str, proof: str, why: str) -> None:
+    async def _alone(self, host: str) -> bool:
+        """Asked anew, does etcd know a session of this host and none of the other? Raises StoreError."""
+        other = await self._store.get(session_key(host))
+        mine = await self._store.get(session_key(self._machine.host))
+        return (
+            other is None and mine is not None and mine.revision == self._session.revision and self._session.connected
+        )
+
+    async def _prove(self, host: str, boot_id: str, proof: str, why: str, absence: Absence) -> None:
         """Write it, audited, unless the host has a session again."""
         if not self._promises.begin(host, boot_id):
             return
         machine, now = self._machine, stamp(self._machine.utc())
-        death = Death.model_validate(
-            {"host": host, "boot_id": boot_id, "proof": proof, "by": machine.host, "at": now, "why": why}
-        )
+        covers = absence.last.guards if proof == "watchdog" and absence.last is not None else ()
+        said = {"host": host, "boot_id": boot_id, "proof": proof, "by": machine.host, "at": now, "why": why}
+        death = Death.model_validate({**said, "guards": covers})
         lease = await self._leases.get(AUDIT_LASTS)
         moment = now.translate({ord(c): None for c in ":-."})
         audit = Audit(
@@ -179,7 +212,13 @@ class Proofs:
             why=why,
         )
         key = death_key(host, boot_id)
-        unchanged = {session_key(host): 0, key: 0, session_key(machine.host): self._session.revision}
+        unchanged = {
+            session_key(host): 0,
+            key: self._mirror.revision_of(key),  # one by a watchdog may stand: it is not for all services
+            session_key(machine.host): self._session.revision,
+        }
+        if proof == "watchdog":
+            unchanged[word_key(host)] = absence.word
         puts = {key: (death.line(), 0), audit_key(f"{moment}-{machine.host}-death"): (audit.line(), lease)}
         revision = await self._store.commit(Txn(unchanged, puts))
         if revision is None:
@@ -189,13 +228,15 @@ class Proofs:
             logger.warning("{} is dead: {}", host, why)
 
 
-def guards(absence: Absence, boot_id: str, prover: str) -> float:
-    """W, by the last word of that incarnation's session; 0 when it said that nothing guards it, or is not known, or
+def guards(absence: Absence, view: View, prover: str) -> float:
+    """W, by the last word of its owner's session; 0 when it said that nothing guards the service, or is not known, or
     when it is not for this host to prove it: it may live on the promises of others."""
     last = absence.last
-    if last is None or last.boot_id != boot_id or (last.promisers and prover not in last.promisers):
+    if view.owner is None or last is None or last.boot_id != view.owner.boot_id:
         return 0.0
-    return last.watchdog
+    if not view.automatic or view.manifest.metadata.name not in last.guards:
+        return 0.0
+    return last.watchdog if not last.promisers or prover in last.promisers else 0.0
 
 
 def patience(watchdog: float) -> float:

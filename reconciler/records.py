@@ -41,7 +41,8 @@ def stamp(moment: datetime) -> str:
 
 
 class Session(Record):
-    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none. `promisers`:
+    """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none. `guards`: the
+    services that are down by then, those that it knew to be `automatic`. `promisers`:
     they alone may prove its death by watchdog, since they alone are asked for promises; (): anyone may. `lacks`: what
     this host should have and has not, in sentences."""
 
@@ -49,6 +50,7 @@ class Session(Record):
     boot_id: str
     version: str
     watchdog: float = 0
+    guards: tuple[str, ...] = ()
     lease: float = 15
     since: str
     promisers: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ class Epoch(Record):
 
 
 class Death(Record):
-    """How it was proven that an incarnation can hold nothing any more, by whom, when."""
+    """How it was proven that an incarnation holds nothing any more, by whom, when; by watchdog: of `guards` alone."""
 
     host: str
     boot_id: str
@@ -85,6 +87,11 @@ class Death(Record):
     by: str
     at: str
     why: str = ""
+    guards: tuple[str, ...] = ()
+
+    def covers(self, service: str) -> bool:
+        """A watchdog promises only what its host knew to be automatic: that may be well, and other services up."""
+        return self.proof != "watchdog" or service in self.guards
 
 
 State = Literal[

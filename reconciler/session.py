@@ -3,9 +3,9 @@
 The deadline counts from the *sending* of the last renewal that etcd confirmed, plus the lease, minus a margin: by the
 time others may see the key gone, this agent has known for a while. Renewal is a task of its own that no pass can block.
 
-The session's value also says whether a watchdog guards this host (`reconciler.guard`): armed before it is said, and
-disarmed only after it is said no more; and whom this agent asks for promises (`reconciler.failsafe`): none but those
-may prove its death by watchdog.
+The session's value also says whether a watchdog guards this host (`reconciler.guard`) and for which services: armed
+before it is said, and disarmed only after it is said no more; and whom this agent asks for promises
+(`reconciler.failsafe`): none but those may prove its death by watchdog.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from loguru import logger
 
 from reconciler.guard import Guard
-from reconciler.records import Session, stamp
-from reconciler.store import LeaseLost, Listing, Store, StoreError, Txn, death_key, session_key
+from reconciler.records import Death, Session, parse, stamp
+from reconciler.store import LeaseLost, Listing, Store, StoreError, Txn, death_key, session_key, word_key
 from resources.machine import Machine
 
 PROMISERS = "/run/hactl/promisers"  # whom the session may name, for the next agent of this boot
+GUARDS = "/run/hactl/guarded"  # and the services that it may say to be guarded
+EXPIRED = 0.25  # seconds between looks whether it is safe again
 STARTING = 5.0  # seconds in which a new agent may get its first session before what it found counts as unsafe
 
 
@@ -54,8 +57,8 @@ class Options:
 class Asks:
     """What the session must know of the rest of the agent."""
 
-    guarded: Callable[[], bool]  # is any `automatic` service of this host's concern?
-    empty: Callable[[], bool]  # did the last look at every service find nothing exclusive here?
+    guarded: Callable[[], tuple[str, ...]]  # the `automatic` services of this host's concern
+    empty: Callable[[Death | None], bool]  # did the last look find nothing exclusive here (of what a death is about)?
     changed: Callable[[], None]  # look again at all services
     promisers: Callable[[], tuple[str, ...]] = tuple  # who is asked for promises
     lacks: Callable[[], tuple[str, ...]] = tuple  # what this host should have and has not, in sentences
@@ -72,7 +75,8 @@ class SessionKeeper:
         self._started = machine.monotonic()
         self._session: Session | None = None
         self.renewed = machine.monotonic()  # when the last renewal that etcd confirmed was sent
-        self.promisers: frozenset[str] = self._noted()  # all whom a word of ours that may stand in etcd names
+        self.promisers = self._noted(PROMISERS)  # all whom a word of ours that may stand in etcd names
+        self.guards = self._noted(GUARDS)  # all services that such a word counts as automatic
         self.revision = 0  # of the session key, for transactions to compare; 0: no session
         self.begun = 0  # its revision when the session began; 0: this process has had none
 
@@ -85,7 +89,7 @@ class SessionKeeper:
     def safe_until(self) -> float:
         """Until when (monotonic) nobody may take an `automatic` service from this host."""
         if not self.begun:
-            return max(self._guard.noted, self._started + STARTING, self._promised)
+            return max(self._guard.noted or self._started + STARTING, self._promised)
         return max(self._deadline if self.revision else 0.0, self._promised)
 
     @property
@@ -117,46 +121,57 @@ class SessionKeeper:
                 logger.warning("the session's lease was lost; beginning a new one")
             except StoreError as e:
                 logger.warning("no session: {}", e)
-            self.revision = 0
+            self.revision, self._deadline = 0, 0.0
             self._asks.changed()
             await self._machine.sleep(1.0)
+
+    async def expire(self) -> None:
+        """Have all services looked at as soon as it is not safe any more, whatever keeps the renewal. For ever."""
+        while True:
+            left = self.safe_until - self._machine.monotonic()
+            await self._machine.sleep(max(left, 0.0) + 0.001 if left > 0 else EXPIRED)
+            if left > 0 and not self.safe:
+                self._asks.changed()
 
     async def _begin(self) -> None:
         """A new lease and, in one transaction, the key on it; records of this host's own deaths go, being history."""
         machine = self._machine
-        guarded = self._asks.guarded()
-        watchdog = await self._guard.arm() if guarded else 0.0
+        guards = self._asks.guarded()
+        # One that a predecessor left and that is overdue is not petted before this session stands, nor is it promised.
+        watchdog = await self._guard.arm() if guards and not self._guard.overdue else 0.0
         sent = machine.monotonic()
         self._lease = await self._store.grant(self._options.lease)
         session = Session(
             host=machine.host,
             boot_id=machine.boot_id,
             version=self._options.version,
-            watchdog=watchdog,
             lease=self._options.lease,
             since=stamp(machine.utc()),
-            **self._words(),
+            **self._words(watchdog),
         )
         self._saying(session)
         txn = self._past(await self._store.list(death_key(machine.host, "")))
-        revision = await self._store.commit(
-            txn.plus(Txn({}, {session_key(machine.host): (session.line(), self._lease)}))
-        )
+        revision = await self._store.commit(txn.plus(self._word(session)))
         if revision is None:
             raise StoreError("the records of this host's deaths changed meanwhile")
-        if not guarded:
-            await self._guard.disarm()
-        self._session, self.revision, self.begun = session, revision, revision
+        self._session, self.revision = session, revision
         self._said(session)
+        await self._keep_guard(sent)
+        self.begun = revision
         self._confirmed(sent)
-        logger.info("session begun, lease {:g} s, watchdog {:g} s", self._options.lease, watchdog)
+        logger.info("session begun, lease {:g} s, watchdog {:g} s", self._options.lease, self._session.watchdog)
         self._asks.changed()
+
+    def _word(self, session: Session) -> Txn:
+        """The session's key, and beside it what is left of it when that is gone."""
+        host = self._machine.host
+        return Txn({}, {session_key(host): (session.line(), self._lease), word_key(host): (session.line(), 0)})
 
     def _past(self, deaths: Listing) -> Txn:
         """Take the records of this host's deaths away. One of this very incarnation stays until nothing is held that
         another host may be taking: it must not be taken for alive before. Raises StoreError."""
         own = death_key(self._machine.host, self._machine.boot_id)
-        if any(entry.key == own for entry in deaths.entries) and not self._asks.empty():
+        if any(entry.key == own and not self._asks.empty(parse(Death, entry.value)) for entry in deaths.entries):
             raise StoreError("this host was declared dead while it ran; it first puts down all that it holds")
         unchanged = {entry.key: entry.revision for entry in deaths.entries}
         return Txn({own: 0, **unchanged}, {}, tuple(unchanged))
@@ -170,12 +185,12 @@ class SessionKeeper:
         """A third of the lease between renewals; a failed one is tried again at once."""
         machine, lease = self._machine, self._options.lease
         while True:
-            await machine.sleep(lease / 3)
+            await machine.sleep(max(0.0, self.renewed + lease / 3 - machine.monotonic()))
             sent = machine.monotonic()
             try:
                 await self._store.keep_alive(self._lease)
                 was_connected = self.connected
-                await self._keep_guard()
+                await self._keep_guard(sent)
             except LeaseLost:
                 raise
             except StoreError as e:
@@ -188,50 +203,57 @@ class SessionKeeper:
             if not was_connected:
                 self._asks.changed()
 
-    async def _keep_guard(self) -> None:
-        """What the session says of the watchdog, made true: armed before it says so, disarmed after it does not."""
-        assert self._session is not None
+    async def _keep_guard(self, sent: float) -> None:
+        """What the session says of the watchdog, made true: armed before it says so, disarmed after it does not.
+
+        It is petted by this renewal before it is armed, so that the guard does not disarm it meanwhile.
+        """
+        self._guard.promise(max(sent + self._options.safe_for, self._promised))
         if self._asks.guarded():
             await self._say(await self._guard.arm())
-        elif self._session.watchdog:
-            await self._say(0.0)
-            await self._guard.disarm()
         else:
             await self._say(0.0)
+            await self._guard.disarm()
 
     async def _say(self, watchdog: float) -> None:
         """Change the session's value, if it is new. Raises StoreError."""
         assert self._session is not None
         key = session_key(self._machine.host)
-        session = self._session.model_copy(update={"watchdog": watchdog, **self._words()})
+        session = self._session.model_copy(update=self._words(watchdog))
         if session == self._session:
             return
         self._saying(session)
-        revision = await self._store.commit(Txn({key: self.revision}, {key: (session.line(), self._lease)}))
+        revision = await self._store.commit(Txn({key: self.revision}).plus(self._word(session)))
         if revision is None:
             raise LeaseLost("the session's key is no longer ours")
         self._session, self.revision = session, revision
         self._said(session)
 
-    def _words(self) -> dict[str, tuple[str, ...]]:
+    def _words(self, watchdog: float) -> dict[str, Any]:
         trouble = (self._guard.trouble,) if self._guard.trouble else ()
-        return {"promisers": self._asks.promisers(), "lacks": (*trouble, *self._asks.lacks())}
+        return {
+            "watchdog": watchdog,
+            "guards": self._asks.guarded() if watchdog else (),
+            "promisers": self._asks.promisers(),
+            "lacks": (*trouble, *self._asks.lacks()),
+        }
 
     def _saying(self, session: Session) -> None:
         """Until it is confirmed, the earlier word may stand, or this one."""
-        self._note(self.promisers | set(session.promisers))
+        self._note(self.promisers | set(session.promisers), self.guards | set(session.guards))
 
     def _said(self, session: Session) -> None:
-        self._note(frozenset(session.promisers))
+        self._note(frozenset(session.promisers), frozenset(session.guards))
 
-    def _note(self, promisers: frozenset[str]) -> None:
-        if promisers != self.promisers:
-            self._machine.write(PROMISERS, json.dumps(sorted(promisers)))
-            self.promisers = promisers
+    def _note(self, promisers: frozenset[str], guards: frozenset[str]) -> None:
+        for path, names, before in ((PROMISERS, promisers, self.promisers), (GUARDS, guards, self.guards)):
+            if names != before:
+                self._machine.write(path, json.dumps(sorted(names)))
+        self.promisers, self.guards = promisers, guards
 
-    def _noted(self) -> frozenset[str]:
+    def _noted(self, path: str) -> frozenset[str]:
         try:
-            return frozenset(str(host) for host in json.loads(self._machine.read(PROMISERS) or "[]"))
+            return frozenset(str(name) for name in json.loads(self._machine.read(path) or "[]"))
         except (ValueError, TypeError):
             return frozenset()
 
@@ -250,7 +272,7 @@ class SessionKeeper:
                     await self._store.revoke(self._lease)
         except (StoreError, TimeoutError) as e:
             logger.info("the session ends with its lease instead: {}", e)
-            if self._guard.armed and self._asks.empty():
+            if self._guard.armed and self._asks.empty(None):
                 await self._guard.disarm()
         if self._guard.armed:
             logger.warning(

@@ -63,6 +63,11 @@ def session_key(host: str) -> str:
     return f"{ROOT}sessions/{host}"
 
 
+def word_key(host: str) -> str:
+    """What its session said last: written with it, kept when that goes. Whoever judges by it compares its revision."""
+    return f"{ROOT}words/{host}"
+
+
 def owner_key(service: str) -> str:
     """Who alone may hold the service's exclusive resources."""
     return f"{ROOT}owners/{service}"

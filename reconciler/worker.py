@@ -118,7 +118,7 @@ class Worker:
         return await self._reconcile(view)
 
     async def _reconcile(self, view: View) -> float:
-        self.automatic = view.automatic
+        self.automatic = self._automatic(view)
         parts, dropped = self._parts(view)
         snapshot = await self._look(parts)
         verdict = decide(view, self._me(view, snapshot))
@@ -194,9 +194,14 @@ class Worker:
             memory.given_up,
             snapshot.holds(),
             connected=self._connected(),
+            guarded=self.name in self._p.session.guards,
             safe=self._safe(),
             ready=could is not None and could.ready,
         )
+
+    def _automatic(self, view: View) -> bool:
+        """By the spec, or by what the session's last word said of it."""
+        return view.automatic or self.name in self._p.session.guards
 
     def _connected(self) -> bool:
         """The session stands, and what etcd said until it began is known here."""
@@ -339,7 +344,7 @@ class Worker:
 
     def _unsafe_in(self, view: View, left: float | None) -> float | None:
         """Seconds until another plan may be called for though nobody says so: a deadline passes."""
-        if not view.automatic or not self._safe():
+        if not self._automatic(view) or not self._safe():
             return left
         safe = max(0.0, self._p.session.safe_until - self._p.machine.monotonic()) + 0.001
         return safe if left is None else min(left, safe)
@@ -380,7 +385,7 @@ class Worker:
         mine = (view.owner.host, view.owner.boot_id, view.owner.epoch)
         if mine != (self._p.machine.host, self._p.machine.boot_id, self._memory.epoch):
             return f"{view.owner.host} owns it by now (epoch {view.owner.epoch})"
-        if view.automatic and not self._safe():
+        if self._automatic(view) and not self._safe():
             return "etcd does not answer, so another host may be taking it over"
         return ""
 

@@ -5,6 +5,9 @@
     errors.py     Refused and the exit codes (docs/exit-codes.md)
     config.py     /etc/hactl/hactl.toml
     desk.py       the store, and who changes things from where; every write is one transaction with its audit record
+    hosts.py      pure but for a ping: what is known of hosts
+    loss.py       pure: --accept-data-loss
+    topics.py     hactl help TOPIC
     local.py      the agent's own answer, where etcd is out of reach
     scene.py      all that etcd says now, kept up to date by a watch
     health.py     pure: what a service is like as a whole, from what its hosts say

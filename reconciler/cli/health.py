@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.ownership import View
-from reconciler.records import Owner, Status
+from reconciler.records import Owner, Status, Witness
 from resources.kind import Role
 
 TROUBLES = ("Drift", "Stalled", "Unknown", "Invalid")
@@ -28,6 +28,7 @@ class Health:
     reason: str = ""
     since: str = ""
     obstacles: Mapping[str, list[str]] = field(default_factory=dict)
+    silent: bool = False  # its owner is, and nothing proves it down
 
     @property
     def able(self) -> list[str]:
@@ -46,13 +47,14 @@ def health(view: View) -> Health:
         owner=owner.host if owner else "",
         epoch=owner.epoch if owner else view.epoch.epoch if view.epoch else 0,
         state=state,
-        reason="; ".join([*([reason] if reason else []), *_elsewhere(view)]),
+        reason="; ".join([*([reason] if reason else []), *_elsewhere(view), *_apart(view)]),
         since=since,
         obstacles={
             host: view.target_obstacles(host)
             for host in view.manifest.spec.hosts
             if owner is None or host != owner.host
         },
+        silent=owner is not None and not is_alive(view, owner) and not view.death(owner),
     )
 
 
@@ -85,12 +87,44 @@ def _reason(view: View, owner: Owner, status: Status) -> str:
 def _owner_away(view: View, owner: Owner) -> tuple[str, str, str]:
     proof = view.death(owner)
     if not proof:
-        way_out = f"If you know that the host is down: hactl confirm-dead {owner.host}"
-        asks = "Is its agent running (systemctl status hactl-agent)?"
-        return "Unknown", f"no word from {owner.host}, where it may well still run. {asks} {way_out}", ""
+        return "Unknown", _silent(view, owner), ""
     if view.wanted in view.sessions:
         return "Starting", f"{proof}; {view.wanted} takes it", ""
     return "Waiting", f"{proof}; {view.wanted} is to have it and has no session: {IS_AGENT_RUNNING}", ""
+
+
+def witness(view: View) -> Witness | None:
+    """What is known of an owner that is away, by one that could take over from it: best by one that waits for a proof,
+    or else by the host that is to have the service."""
+    owner = view.owner
+    found = [
+        (not seen.witness.promised, not seen.witness.proof, host != view.wanted, host, seen.witness)
+        for host, seen in view.statuses.items()
+        if owner is not None and host in view.sessions and seen.witness is not None and seen.witness.host == owner.host
+    ]
+    return min(found, key=lambda one: one[:4])[-1] if found else None
+
+
+def proof_pending(view: View) -> str:
+    """What is about to prove the owner down, or ""."""
+    seen = witness(view)
+    return seen.proof if seen is not None else ""
+
+
+def _silent(view: View, owner: Owner) -> str:
+    """What is known of it, which proof is missing, and what a human can do."""
+    host, seen = owner.host, witness(view)
+    if seen is not None and seen.promised:
+        return f"{host} runs on without etcd, and was promised that nobody takes over from it (hactl status on {host})"
+    said = [f"no word from {host}, where it may well still run"]
+    if seen is not None and seen.gone:
+        said.append(f"Its session is gone since {seen.gone[11:]}")
+    if seen is not None and seen.proof:
+        said.append(f"What will prove it down: {seen.proof}")
+    elif seen is not None and seen.lacks:
+        said.append(f"Nothing proves it down: {seen.lacks}")
+    asks = "Is its agent running (systemctl status hactl-agent)?"
+    return f"{'. '.join(said)}. {asks} If you know that the host is down: hactl confirm-dead {host}"
 
 
 def _without_owner(view: View) -> tuple[str, str, str]:
@@ -115,6 +149,20 @@ def _deleting(view: View) -> str:
     silent = [host for host in view.manifest.spec.hosts if host not in view.sessions]
     waits = [f"{host} has no session: {IS_AGENT_RUNNING}" for host in silent]
     return f"being deleted; {'; '.join([*left, *waits])}" if left or waits else "being deleted"
+
+
+def _apart(view: View) -> list[str]:
+    """Disks whose sides have given each other up, each side in its own words. What to discard, a human decides."""
+    said: dict[str, list[str]] = {}
+    for host, status in sorted(view.statuses.items()):
+        for part, seen in sorted(status.parts.items()):
+            if part.startswith("disk/") and host in view.sessions:
+                said.setdefault(part.removeprefix("disk/"), []).append(f"{host} says {seen.says}")
+    return [
+        f"the sides of disk {disk} stay apart ({'; '.join(sides)}): hactl help split-brain"
+        for disk, sides in said.items()
+        if any("StandAlone" in side for side in sides)
+    ]
 
 
 def _elsewhere(view: View) -> list[str]:

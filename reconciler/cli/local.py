@@ -73,6 +73,11 @@ def may_ask(path: Path = SOCKET) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
 
 
+def hint(path: Path = SOCKET) -> str:
+    """For a user whom the agent of this host does not answer."""
+    return " (its agent answers root: sudo hactl status)" if path.exists() and not may_ask(path) else ""
+
+
 async def ask(path: Path = SOCKET) -> Report | None:
     """None where no agent answers."""
     writer: asyncio.StreamWriter | None = None

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, status
+from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, status, topics
 from reconciler.cli.errors import Code, Refused
 from reconciler.spec import SpecError
 from reconciler.store import Denied, StoreError, StoreUnreachable
@@ -33,6 +33,7 @@ app.command("apply")(apply.command)
 app.command("get")(get.command)
 app.command("delete")(delete.command)
 app.command("confirm-dead")(dead.command)
+app.command("help")(topics.command)
 app.command("agent")(agent.command)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from reconciler.cli.desk import Desk, at_desk
 from reconciler.cli.errors import Code, Refused
-from reconciler.cli.health import is_alive
+from reconciler.cli.health import is_alive, proof_pending
 from reconciler.cli.merge import plain
 from reconciler.cli.options import ServiceName
 from reconciler.cli.scene import look
@@ -75,6 +75,8 @@ def verdict(view: View, target: str, obstacles: Sequence[str]) -> str:
         return f"It is blocked now: {target} cannot take {name}: {'; '.join(obstacles)}"
     if view.owner is not None and not is_alive(view, view.owner) and not view.death(view.owner):
         away = view.owner.host
+        if proof := proof_pending(view):
+            return f"It waits for a proof that {away} is down: {proof}."
         return (
             f"It is blocked now: nothing proves that {away} is down. If you know that it is: hactl confirm-dead {away}"
         )

@@ -13,7 +13,7 @@ from reconciler.spec import HostManifest, SpecError, nearest, parse_service
 from reconciler.spec import parse as parse_manifest
 from reconciler.store import ROOT, Change, Compacted, Entry, Store, epoch_key, host_key, owner_key, service_key
 
-SECTIONS = ("services", "hosts", "sessions", "owners", "epochs", "deaths", "outdated", "status", "applied")
+SECTIONS = ("services", "hosts", "sessions", "words", "owners", "epochs", "deaths", "outdated", "status", "applied")
 TICK = 1.0  # seconds between looks while nothing is told
 
 
@@ -54,6 +54,10 @@ class Scene:
     def sessions(self) -> dict[str, Session]:
         """Hosts whose agent is alive."""
         return dict(self._records(Session, "sessions"))
+
+    def words(self) -> dict[str, Session]:
+        """What each host's session said last, whether it stands or not."""
+        return dict(self._records(Session, "words"))
 
     def owners(self) -> dict[str, Owner]:
         """By service."""

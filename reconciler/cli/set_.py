@@ -11,11 +11,13 @@ import typer
 import yaml
 
 from reconciler.cli import watching
+from reconciler.cli.delete import confirm
 from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.health import health, is_alive
+from reconciler.cli.loss import MISSED, Loss
 from reconciler.cli.merge import differences, plain
-from reconciler.cli.options import Reason, ServiceName, Timeout
+from reconciler.cli.options import Reason, ServiceName, Timeout, Yes
 from reconciler.cli.scene import Scene, look
 from reconciler.ownership import View
 from reconciler.spec import ServiceManifest, SpecError, fields_at, nearest, to_json, validate
@@ -33,6 +35,7 @@ class Options:
     reason: str = ""
     dry_run: bool = False
     anyway: bool = False
+    accept_data_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class Change:
     after: ServiceManifest
     revision: int
     words: tuple[str, ...]
+    loss: tuple[str, ...] = ()  # what is accepted to be lost, in clauses
 
     @property
     def moves(self) -> bool:
         return self.before.wanted != self.after.spec.wanted
 
 
-def command(
+def command(  # noqa: PLR0913 - options
     service: ServiceName,
     change: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="fields of its spec; KEY= for the default")],
     reason: Reason = "",
@@ -57,18 +61,36 @@ def command(
     timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and say, change nothing")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="also when the new primary is not ready: it waits")] = False,
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="also on copies that lack writes: hactl help data-loss")
+    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Change a service: above all, which host is its primary.
 
-    A new primary must say that it is ready; where it is not, nothing is changed.
+    A new primary must say that it is ready; where it is not, nothing is changed. One whose copies lack writes can have
+    the service only with --accept-data-loss, while the host with the better copies is away: hactl help data-loss.
 
     \b
     hactl set nfs primary=hostb --wait
     hactl set nfs primary=hosta --reason "hostb gets new memory"
     hactl set nfs deadline=90 failover=automatic
+    hactl set nfs primary=hostb --accept-data-loss --reason "hosta burned down"
     """
-    options = Options(reason, dry_run, anyway)
+    options = Options(reason, dry_run, anyway, accept_data_loss)
+    if accept_data_loss:
+        if not reason:
+            raise refuse(Code.WRONG, "--accept-data-loss needs a --reason, for the audit")
+        print("\n".join(at_desk(lambda desk: losses(desk, service, change))))
+        confirm(f"Give these writes of {service} up for good?", yes=yes or dry_run)
     at_desk(lambda desk: run(desk, service, change, options, timeout if wait else 0.0))
+
+
+async def losses(desk: Desk, service: str, change: Sequence[str]) -> tuple[str, ...]:
+    """What would be lost by it, in clauses. Raises Refused, StoreError."""
+    scene = await look(desk.store)
+    view = service_view(scene, service)
+    return Loss.of(scene, view, changed(plain(view.manifest), change).spec.wanted).clauses
 
 
 async def run(desk: Desk, service: str, change: Sequence[str], options: Options, wait: float | None) -> None:
@@ -97,21 +119,26 @@ async def _set(desk: Desk, service: str, change: Sequence[str], options: Options
     after = changed(stands, change)
     check_hosts(scene, view, after)
     words = tuple(differences(stands["spec"], plain(after)["spec"]))
-    done = Change(view, after, view.revision, words)
+    loss = Loss.of(scene, view, after.spec.wanted) if options.accept_data_loss else Loss()
+    done = Change(view, after, view.revision, words, loss.clauses)
     if done.moves and not options.anyway:
-        await _check_ready(desk, view, after.spec.wanted)
-    if options.dry_run or not words:
+        await _check_ready(desk, view, after.spec.wanted, accepted=bool(loss.clauses))
+    if options.dry_run or not (words or loss.clauses):
         return done
     key = service_key(service)
+    accepted = f" --accept-data-loss ({'; '.join(loss.clauses)})" if loss.clauses else ""
     audit = desk.audit(
         f"service/{service}",
-        f"set {' '.join(change)}",
+        f"set {' '.join(change)}{accepted}",
         before=stands["spec"],
         after=plain(after)["spec"],
         why=options.reason,
     )
-    revision = await desk.commit(Txn({key: view.revision}, {key: (to_json(plain(after)), 0)}), audit)
-    return None if revision is None else Change(view, after, revision, words)
+    puts = {key: (to_json(plain(after)), 0)} if words else {}
+    revision = await desk.commit(Txn({key: view.revision}, puts).plus(loss.txn), audit)
+    if revision is None:
+        return None
+    return Change(view, after, revision if words else view.revision, words, loss.clauses)
 
 
 def service_view(scene: Scene, service: str) -> View:
@@ -186,12 +213,16 @@ def check_hosts(scene: Scene, view: View, after: ServiceManifest) -> None:
             raise refuse(Code.WRONG, f"there is no host {host}{nearest(host, known)}")
 
 
-async def _check_ready(desk: Desk, view: View, target: str) -> None:
-    """Raises Refused with UNSAFE when the target says that it could not. The owner itself need not say it."""
+async def _check_ready(desk: Desk, view: View, target: str, *, accepted: bool) -> None:
+    """Raises Refused with UNSAFE when the target says that it could not. The owner itself need not say it.
+
+    `accepted`: that its copies lack writes is no obstacle.
+    """
     if view.owner is not None and view.owner.host == target and is_alive(view, view.owner):
         return
     name = view.manifest.metadata.name
     view, obstacles = await target_obstacles(desk, view, target)
+    obstacles = [one for one in obstacles if not (accepted and MISSED in one)]
     if not obstacles:
         return
     keeps = f"{view.owner.host} keeps {name} until {target} is ready" if view.owner else f"{name} waits for {target}"
@@ -215,6 +246,11 @@ def _has_said(view: View, target: str) -> bool:
 
 
 def _say(service: str, done: Change, options: Options) -> None:
+    for clause in done.loss:
+        print(f"{service}: {clause}; they {'would be' if options.dry_run else 'are'} given up", flush=True)
+    if not done.words and done.loss:
+        print(f"{service}: its spec stays as it is", flush=True)
+        return
     if not done.words:
         print(f"{service}: it is so already, nothing was changed", flush=True)
         return

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli import local, screen, watching
+from reconciler.cli import hosts, local, screen, watching
 from reconciler.cli.desk import Desk, at_desk
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.get import Format
-from reconciler.cli.health import IS_AGENT_RUNNING, Health, health
-from reconciler.cli.options import ServiceName, Timeout
+from reconciler.cli.health import Health, health
+from reconciler.cli.options import Timeout, bare
 from reconciler.cli.scene import Scene, look
 from reconciler.local import Report
 from reconciler.records import Status
@@ -23,20 +23,21 @@ from reconciler.spec import SpecError, nearest
 from reconciler.store import StoreUnreachable
 
 HEAD = ("SERVICE", "PRIMARY", "STATE", "FOR", "COULD MOVE NOW", "NOTE")
-HOST_HEAD = ("HOST", "SESSION", "OWNS", "NOTE")
 
 
 def command(
-    service: ServiceName = "",
+    service: Annotated[str, typer.Argument(metavar="[SERVICE|HOST]", help="one of them", callback=bare)] = "",
     output: Annotated[Format | None, typer.Option("--output", "-o", help="for programs: docs/status-json.md")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="until it is Ready on its primary")] = False,
     timeout: Timeout = None,
 ) -> None:
-    """Show what runs where, whether it could move now, and if not why. Of one service, also what each host sees of it.
+    """Show what runs where, whether it could move now, and if not why. Of one service, also what each host sees of it;
+    of a host, all that speaks for its being alive or dead. On a host that cannot reach etcd, its agent answers root.
 
     \b
     hactl status
     hactl status nfs
+    hactl status hosta
     hactl status nfs --wait --timeout 120
     hactl status -o json
     """
@@ -63,6 +64,9 @@ async def status(
         say = local.as_json(scene, service) if output is not None else local.lines(scene, service)
         _print(say, output)
         return
+    if (host := service.removeprefix("host/")) in scene.hosts() and service not in scene.services() and output is None:
+        _print(await hosts.details(scene, host), None)
+        return
     if service:
         _exists(scene, service)
     if wait:
@@ -72,14 +76,17 @@ async def status(
         _print(as_json(scene, service), output)
         return
     lines = service_table(scene, [service] if service else scene.services())
-    lines += details(scene, service) if service else ["", *host_table(scene)]
+    lines += details(scene, service) if service else ["", *hosts.table(scene)]
     _print(lines, None)
 
 
 async def _scene_or_report(desk: Desk, socket: Path) -> Scene | Report:
     """What etcd says or, where it does not answer soon on a host with an agent, what that knows. Raises StoreError."""
     if not local.may_ask(socket):
-        return await look(desk.store)
+        try:
+            return await look(desk.store)
+        except StoreUnreachable as e:
+            raise StoreUnreachable(f"{e}{local.hint(socket)}") from e
     try:
         async with asyncio.timeout(local.ETCD_PATIENCE):
             return await look(desk.store)
@@ -133,6 +140,8 @@ def _could_move(one: Health) -> tuple[str, str]:
     """("yes, to hostb", "") or ("no", why)"""
     if one.state in ("Moving", "Stopping", "Invalid") or not one.obstacles or not one.owner:
         return "-", ""
+    if one.able and one.silent:
+        return "once proven", ""
     if one.able:
         return f"yes, to {' or '.join(one.able)}", ""
     if one.owner != one.primary and one.reason:
@@ -143,25 +152,6 @@ def _could_move(one: Health) -> tuple[str, str]:
 def _first(host: str, why: Sequence[str]) -> str:
     text = why[0] if why[0].startswith(f"{host} ") else f"{host}: {why[0]}"
     return f"{text} (and {len(why) - 1} more: hactl status SERVICE)" if len(why) > 1 else text
-
-
-def host_table(scene: Scene) -> list[str]:
-    """One line a host."""
-    hosts, sessions = scene.hosts(), scene.sessions()
-    if not hosts:
-        return ["There is no host yet: hactl apply -f hosts.yaml, and start its agent"]
-    rows = [HOST_HEAD]
-    for host in hosts:
-        owns = ", ".join(name for name, owner in sorted(scene.owners().items()) if owner.host == host)
-        session = f"for {screen.since(sessions[host].since)}" if host in sessions else "none"
-        rows.append((host, session, owns or "-", _host_note(scene, host)))
-    return screen.table(rows, screen.columns())
-
-
-def _host_note(scene: Scene, host: str) -> str:
-    if host not in scene.sessions():
-        return IS_AGENT_RUNNING
-    return "" if scene.has_host(host) else "there is no manifest of it (kind: Host)"
 
 
 def details(scene: Scene, name: str) -> list[str]:
@@ -192,7 +182,7 @@ def as_json(scene: Scene, service: str = "") -> dict[str, Any]:
     """docs/status-json.md"""
     names = [service] if service else scene.services()
     services = [_service_json(scene, name) for name in names]
-    return {"services": services, "hosts": _hosts_json(scene), "without_etcd": None}
+    return {"services": services, "hosts": hosts.as_json(scene), "without_etcd": None}
 
 
 def _service_json(scene: Scene, name: str) -> dict[str, Any]:
@@ -208,19 +198,6 @@ def _service_json(scene: Scene, name: str) -> dict[str, Any]:
         "targets": {host: {"ready": not why, "obstacles": why} for host, why in one.obstacles.items()},
         "hosts": {host: seen.model_dump(mode="json") for host, seen in sorted(scene.statuses(name).items())},
     }
-
-
-def _hosts_json(scene: Scene) -> list[dict[str, Any]]:
-    sessions, manifests, owners = scene.sessions(), scene.host_manifests(), scene.owners()
-    return [
-        {
-            "host": host,
-            "session": sessions[host].model_dump(mode="json") if host in sessions else None,
-            "addresses": list(manifests[host].spec.addresses) if host in manifests else [],
-            "owns": sorted(name for name, owner in owners.items() if owner.host == host),
-        }
-        for host in scene.hosts()
-    ]
 
 
 def _yaml(found: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.cli import screen
 from reconciler.cli.errors import Code, Refused
-from reconciler.cli.health import health, is_alive
+from reconciler.cli.health import health, is_alive, proof_pending
 from reconciler.cli.scene import Scene, follow
 from reconciler.ownership import View
 from reconciler.records import Audit, Event, Status, parse
@@ -177,7 +177,7 @@ def _in_the_way(scene: Scene, name: str, revision: int) -> str:
     if now.state == "Stalled":
         return f"{name} is stalled on {now.owner or view.wanted}: {now.reason}"
     if view.owner is not None and not is_alive(view, view.owner) and not view.death(view.owner):
-        return f"{name}: {now.reason}"
+        return "" if proof_pending(view) else f"{name}: {now.reason}"
     if not now.owner and view.wanted not in view.sessions:
         return f"{name}: {now.reason}"
     target = view.statuses.get(view.wanted)

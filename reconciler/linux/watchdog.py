@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from pathlib import Path
 
 from resources.machine import MachineError
 
@@ -13,6 +14,7 @@ GETSUPPORT = 2 << 30 | SIZE << 16 | ord("W") << 8 | 0
 KEEPALIVE = 2 << 30 | 4 << 16 | ord("W") << 8 | 5
 SETTIMEOUT = 3 << 30 | 4 << 16 | ord("W") << 8 | 6
 CAN_SET, MAGIC_CLOSE = 0x0080, 0x0100
+CLASS = Path("/sys/class/watchdog")
 
 
 class Watchdog:
@@ -20,6 +22,11 @@ class Watchdog:
 
     def __init__(self, device: str, seconds: float) -> None:
         """Raises MachineError; a device that was refused is disarmed again, as far as its driver can."""
+        if cannot_be_stopped(device):
+            raise MachineError(
+                f"{device} can never be disarmed (nowayout): the end of its use would reset this host; "
+                "load its driver with nowayout=0 (options … nowayout=0 in /etc/modprobe.d)"
+            )
         try:
             self._fd = os.open(device, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as e:
@@ -50,3 +57,13 @@ class Watchdog:
         """The magic character, then close."""
         os.write(self._fd, b"V")
         os.close(self._fd)
+
+
+def cannot_be_stopped(device: str, there: Path = CLASS) -> bool:
+    """As sysfs has it, before it is opened: opening it arms it. Some kernels are built so. Where sysfs does not
+    say, False."""
+    name = Path(device).name
+    try:
+        return (there / ("watchdog0" if name == "watchdog" else name) / "nowayout").read_text().strip() == "1"
+    except OSError:
+        return False

@@ -2,12 +2,13 @@
 
 Ten simulated minutes take as long as what happens in them. asyncio.sleep, asyncio.timeout and call_later work as ever;
 nothing of a simulation may wait for a real file, socket or thread. The same program gives the same order of events:
-the loop runs what is ready first in, first out, and two timers never depend on how long anything really took.
+the loop runs what is ready, and the timers of one moment, first in, first out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -37,16 +38,43 @@ class _NoFiles(selectors.SelectSelector):
         return []
 
 
+class _Timer(asyncio.TimerHandle):
+    """Of two for the same moment, the one that was set first comes first."""
+
+    __slots__ = ("_number",)
+
+    def __init__(
+        self, number: int, when: float, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Any
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self._number = number
+
+    def __lt__(self, other: Any) -> bool:
+        mine, its = self._when, other._when
+        return mine < its or (mine == its and self._number < other._number)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`time()` begins at 0."""
 
     def __init__(self) -> None:
         self._virtual_now = 0.0
         self.rounds = 0  # at this moment of virtual time
+        self._timers = 0
         super().__init__(_NoFiles(self._jump))
 
     def time(self) -> float:
         return self._virtual_now
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """As BaseEventLoop's."""
+        self._timers += 1
+        timer = _Timer(self._timers, when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
 
     def _jump(self, timeout: float | None) -> None:
         if timeout is None:

@@ -6,6 +6,7 @@ A model is three plain functions on immutable, hashable states: `moves(state)` y
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -43,7 +44,18 @@ class Result:
 
 
 def explore(model: Model[S], most: int = 50_000_000) -> Result:
-    """Until a rule is broken, or all is seen, or `most` states were."""
+    """Until a rule is broken, or all is seen, or `most` states were. Nothing here is garbage: not collecting it takes
+    half the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _explore(model, most)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _explore(model: Model[S], most: int) -> Result:
     before: dict[S, S | None] = {model.start: None}
     steps = depth = 0
     layer = [model.start]

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from reconciler.cli import apply, dead, delete, get, history, manifests, plan, set_, status
+from reconciler.cli import apply, dead, delete, get, history, hosts, manifests, plan, set_, status
 from reconciler.cli.desk import Desk
 from reconciler.cli.errors import Code, Refused
-from reconciler.cli.scene import look
+from reconciler.cli.main import run
+from reconciler.cli.scene import Scene, look
 from reconciler.records import Audit, parse
+from reconciler.session import Options
 from reconciler.sim.clock import simulate
 from reconciler.sim.cluster import Cluster
-from reconciler.spec import to_json
+from reconciler.spec import ServiceManifest, to_json
 from reconciler.store import ROOT, StoreUnreachable, Txn, host_key, service_key
 from tests.sim.services import service
 
@@ -35,11 +37,13 @@ def _quiet() -> None:
     logger.disable("reconciler")
 
 
-def story(tell: Callable[[Cluster, Desk], Awaitable[None]]) -> None:
+def story(
+    tell: Callable[[Cluster, Desk], Awaitable[None]], nfs: ServiceManifest = NFS, options: Options | None = None
+) -> None:
     """Tell it on a cluster where nfs is Ready on hosta and hostb could take it."""
 
     async def run() -> None:
-        cluster = Cluster(seed=1, manifests=[NFS])
+        cluster = Cluster(seed=1, manifests=[nfs], options=options)
         cluster.world.neighbours.add(SWITCH)
         await cluster.start(clients=False)
         await cluster.until_ready()
@@ -246,6 +250,7 @@ def test_status_for_people_and_for_programs(capsys: Capture) -> None:
         assert one["hosts"]["hostb"]["role"] == "standby"
         assert [host["host"] for host in found["hosts"]] == ["hosta", "hostb"]
         assert found["hosts"][0]["owns"] == ["nfs"]
+        assert found["without_etcd"] is None
 
     story(tell)
     out = capsys.readouterr().out
@@ -460,6 +465,10 @@ def test_confirm_dead_needs_a_host_that_is_silent_and_lets_its_services_go(capsy
         cluster.power("hosta", False)
         await cluster.run(30)
         assert await dead.check(desk, "hosta") == ["nfs"]
+        text = "\n".join(await dead.believed(desk, "hosta"))
+        assert "  nfs, which it owns in epoch 1 since 2026-11-24 07:00:" in text
+        assert "in its boot boot-hosta-1" in text
+        assert "  hostb saw its session go at 2026-11-24T07:00:" in text
         said = await dead.confirm_dead(desk, "hosta", "its plug is in my hand")
         assert said == "hosta counts as dead. Its services go where you say: hactl set nfs primary=HOST"
         one = status.health_of(await look(desk.store), "nfs")
@@ -467,6 +476,158 @@ def test_confirm_dead_needs_a_host_that_is_silent_and_lets_its_services_go(capsy
         assert [record.did for record in await audits(desk)] == ["confirm-dead"]
 
     story(tell)
+
+
+# -- a host that is silent ---------------------------------------------------------------------------------------------
+
+
+def host_line(scene: Scene, host: str) -> str:
+    (line,) = [line for line in hosts.table(scene) if line.startswith(host)]
+    return line
+
+
+FENCED = """\
+apiVersion: hactl/v1
+kind: Host
+metadata: {name: hosta}
+spec: {addresses: [192.0.2.1], fencing: {agent: fence_none, secret: hosta-bmc}}
+"""
+
+
+def test_the_witnesses_of_a_silent_owner_are_on_the_screen(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "which", lambda _: None)  # no ping: it would be a real one
+
+    async def answers(address: str) -> bool:
+        return address.endswith(".1")
+
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        assert "  none   nfs   there is no manifest of it (kind: Host)" in host_line(await look(desk.store), "hosta")
+        cluster.power("hosta", False)
+        await cluster.run(30)
+        scene = await look(desk.store)
+        line = host_line(scene, "hosta")
+        assert "is its agent running? (systemctl status hactl-agent); hostb saw its session go at 2026-11-24T07" in line
+        assert "hostb has its replication link to it Connecting" in line
+        assert "it has no fence device (fencing in its Host spec" in line
+        reason = status.health_of(scene, "nfs").reason
+        assert "Nothing proves it down: no fence device is configured for hosta" in reason
+        with pytest.raises(Refused, match="Nothing proves it down: no fence device") as caught:
+            await set_.run(desk, "nfs", ["primary=hostb"], set_.Options(), 60)
+        assert caught.value.code is Code.NOT_YET
+        await apply.apply_all(desk, written(tmp_path, FENCED), apply.Options())
+        await cluster.run(60)
+        scene = await look(desk.store)
+        assert "hosta could not be fenced, it is tried again: the secret" in status.health_of(scene, "nfs").reason
+        assert "fence_none" in host_line(scene, "hosta")
+        text = "\n".join(await hosts.details(scene, "hosta", answers))
+        assert "192.0.2.1 answers a ping from here" in text
+        assert "nfs (epoch 1)" in text
+        assert status.as_json(scene)["hosts"][0]["fencing"] == "fence_none"
+        await status.status(desk, "hosta", None, wait=False, timeout=None)
+
+    story(tell)
+    assert "host hosta\n" in capsys.readouterr().out
+
+
+def test_a_wait_for_a_watchdogs_proof_is_no_wait_in_vain(capsys: Capture) -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        scene = await look(desk.store)
+        assert "watchdog 20s" in host_line(scene, "hosta")
+        cluster.power("hosta", False)
+        await cluster.run(20)
+        assert "What will prove it down: its watchdog of 20 s, at 2026-11-24T07:" in (
+            status.health_of(await look(desk.store), "nfs").reason
+        )
+        assert "It waits for a proof that hosta is down: its watchdog of 20 s" in (
+            "\n".join(await plan.plan(desk, "nfs", "primary=hostb"))
+        )
+        await set_.run(desk, "nfs", ["primary=hostb"], set_.Options(), WAIT)
+
+    story(tell, service("nfs", failover="automatic"), Options(watchdog="/dev/watchdog", watchdog_seconds=20))
+    assert "nfs is Ready on hostb (epoch 2)." in capsys.readouterr().out
+
+
+def test_what_an_automatic_service_needs_is_said() -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        line = host_line(await look(desk.store), "hostb")
+        assert 'it takes watchdog = "/dev/watchdog" in its /etc/hactl/hactl.toml or fencing in its Host spec' in line
+
+    story(tell, service("nfs", failover="automatic"))
+
+
+def test_a_host_that_lives_on_a_promise_is_not_confirmed_dead() -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        for name, host in cluster.world.hosts.items():
+            host.files[Options().key_file] = "a key that all of the hosts share"
+            manifest = {"apiVersion": "hactl/v1", "kind": "Host", "metadata": {"name": name}}
+            await cluster.put(host_key(name), to_json({**manifest, "spec": {"addresses": [host.own_address]}}))
+        await cluster.run(60)
+        cluster.etcd.reach("hosta", up=False)
+        await cluster.run(60)
+        no = await refused(dead.check(desk, "hosta"))
+        assert no.code is Code.UNSAFE
+        assert "hosta lives: it runs without etcd, and hostb has heard from it" in str(no)
+        reason = status.health_of(await look(desk.store), "nfs").reason
+        assert reason.startswith("hosta runs on without etcd, and was promised that nobody takes over from it")
+
+    story(tell, service("nfs", failover="automatic"))
+
+
+# -- data loss ---------------------------------------------------------------------------------------------------------
+
+ACCEPTS = set_.Options("hosta burned down", accept_data_loss=True)
+
+
+def test_data_loss_is_accepted_by_a_human_once_the_better_copy_is_gone(capsys: Capture) -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        no = await refused(set_.run(desk, "nfs", ["primary=hostb"], ACCEPTS, 0))
+        assert (no.code, "there is nothing to accept" in str(no)) == (Code.WRONG, True)
+        cluster.link("hosta", "replication", False)
+        await cluster.run(30)
+        no = await refused(set_.run(desk, "nfs", ["primary=hostb"], ACCEPTS, 0))
+        assert no.code is Code.UNSAFE
+        assert "hosta is alive and has the writes that hostb lacks" in str(no)
+        cluster.power("hosta", False)
+        await cluster.run(30)
+        await dead.confirm_dead(desk, "hosta", "it burned down")
+        no = await refused(set_.run(desk, "nfs", ["primary=hostb"], set_.Options(), 0))
+        assert "its copy of disk nfs-data has missed writes" in str(no)
+        assert len(await set_.losses(desk, "nfs", ["primary=hostb"])) == 2
+        await set_.run(desk, "nfs", ["primary=hostb"], ACCEPTS, WAIT)
+        assert await cluster.not_ready("nfs") == ""
+        record = (await audits(desk))[-1]
+        assert record.did.startswith("set primary=hostb --accept-data-loss (the copy of disk nfs-data on hostb lacks")
+        assert (record.who, record.why) == ("eva", "hosta burned down")
+        cluster.power("hosta", True)  # it had not burned down, and has writes of its own
+        cluster.link("hosta", "replication", True)
+        await cluster.run(30)
+        (line,) = [one for one in status.service_table(await look(desk.store), ["nfs"]) if one.startswith("nfs ")]
+        assert "the sides of disk nfs-data stay apart (hosta says Secondary, " in line
+        assert "; hostb says Primary, UpToDate; hosta " in line
+        assert "StandAlone" in line
+        assert "hactl help split-brain" in line
+
+    story(tell)
+    out = capsys.readouterr().out
+    assert "nfs: the copy of disk nfs-data on hostb lacks the writes since 2026-11-24 07:00:" in out
+    assert ", made on hosta; they are given up\n" in out
+
+
+def test_it_must_say_why(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HACTL_ENDPOINTS", "http://127.0.0.1:9")
+    assert run(["set", "nfs", "primary=hostb", "--accept-data-loss"]) == Code.WRONG
+    assert "--accept-data-loss needs a --reason" in capsys.readouterr().err
+
+
+def test_the_topics(capsys: Capture) -> None:
+    assert run(["help"]) == 0
+    assert "hactl help data-loss" in capsys.readouterr().out
+    assert run(["help", "split-brain"]) == 0
+    assert "connect --discard-my-data" in capsys.readouterr().out
+    assert run(["help", "data-los"]) == Code.WRONG
+    assert "did you mean data-loss?" in capsys.readouterr().err
 
 
 def test_an_answer_that_was_lost_is_not_taken_for_a_no() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
 from loguru import logger
 
 from reconciler.failsafe import NOTE, Key, Promises
+from reconciler.linux import talking
 from reconciler.loop import Options
 from reconciler.mirror import Mirror
 from reconciler.records import Event, Session, parse
@@ -17,12 +20,13 @@ from reconciler.sim.machine import SimMachine
 from reconciler.sim.store import SimEtcd
 from reconciler.spec import ServiceManifest, to_json
 from reconciler.store import ROOT, death_key, host_key, owner_key, session_key
+from resources.machine import MachineError
 from tests.sim.services import service
 from tests.unit.support import hosts, machine, simulated
 
 KEY_FILE, KEY = "/etc/hactl/cluster.key", "a key that all of the hosts share"
 WEB = service("web", failover="automatic")
-W = 10.0  # seconds of the watchdog
+W = 20.0  # seconds of the watchdog
 OPTIONS = Options(watchdog="/dev/watchdog", watchdog_seconds=W)
 
 
@@ -156,10 +160,10 @@ def test_without_a_promise_it_is_put_down_before_the_deadline(lacks: str) -> Non
             cluster.power("hostb", False)
         if lacks == "the lan":
             cluster.link("hostb", "lan", False)
+        said = cluster.agents["hosta"].agent.failsafe
         no_etcd(cluster)
         await cluster.run(16)
         assert not serves(cluster, "hosta")
-        said = cluster.agents["hosta"].agent.failsafe
         assert ("hostb does not answer" in said.trouble) == (lacks in ("another key", "the other host", "the lan"))
         if lacks == "key":
             assert said.lacks() == (
@@ -257,6 +261,22 @@ def test_a_promise_given_is_kept_even_if_a_human_says_meanwhile_that_the_host_is
     story(tell)
 
 
+def test_what_somebody_says_is_to_be_elsewhere_is_not_kept_by_promise() -> None:
+    """hosta cannot know of it: it is promised nothing any more, puts the service down, and its watchdog proves it."""
+
+    async def tell(cluster: Cluster) -> None:
+        cluster.etcd.reach("hosta", up=False)
+        await cluster.run(60)
+        assert serves(cluster, "hosta")
+        await cluster.set_primary("web", "hostb")
+        await cluster.run(16)
+        assert not serves(cluster, "hosta")
+        assert failsafe(cluster) == "hostb refuses: hostb is to have web, which hosta cannot know"
+        await cluster.until(lambda: serves(cluster, "hostb"), 60)
+
+    story(tell)
+
+
 # -- the promiser ------------------------------------------------------------------------------------------------------
 
 
@@ -298,8 +318,21 @@ async def test_a_promise_lasts_a_lease_from_when_it_was_given_and_survives_its_a
     assert host.promises.holds_back("hosta")
     await host.hands.sleep(0.2)
     assert not host.promises.holds_back("hosta")
+
+
+@simulated
+async def test_after_a_boot_what_may_have_been_promised_before_it_counts_until_a_lease_has_passed() -> None:
+    host = Promiser()
+    await host.key.look()
+    began = host.hands.monotonic()
+    assert host.promises.may_have_promised("hosta", 15) == began + 15
+    await host.hands.sleep(3)
+    host.says(host.question())
+    again = Promises(host.hands, host.mirror, host.key, 7717)
+    assert again.may_have_promised("hosta", 15) == again.promised("hosta") == began + 18
     host.hands.sim.files[NOTE] = "garbage"
-    assert not Promises(host.hands, host.mirror, host.key, 7717).holds_back("hosta")
+    again = Promises(host.hands, host.mirror, host.key, 7717)
+    assert again.may_have_promised("hosta", 15) == began + 18
 
 
 @simulated
@@ -360,3 +393,28 @@ async def test_a_key_that_is_too_short_is_none() -> None:
     host.hands.sim.files[KEY_FILE] = "short\n"
     await host.key.look()
     assert (host.key.there, "too short" in host.key.trouble) == (False, True)
+
+
+# -- over a real network -----------------------------------------------------------------------------------------------
+
+
+async def test_a_line_there_and_a_line_back_and_nobody_waits_for_ever() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def answer(message: bytes) -> bytes | None:
+        return None if message == b"who are you" else message[::-1]
+
+    assert await talking.ask("127.0.0.1", port, b"abc", 0.3) is None
+    serving = asyncio.create_task(talking.serve(port, answer))
+    await asyncio.sleep(0.1)
+    assert await talking.ask("127.0.0.1", port, b"abc", 2) == b"cba"
+    assert await talking.ask("127.0.0.1", port, b"who are you", 2) is None
+    assert await talking.ask("127.0.0.1", port, b"x" * 9000, 2) is None
+    with pytest.raises(MachineError, match=f"port {port} cannot be listened to"):
+        await talking.serve(port, answer)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # somebody who accepts and says nothing
+        port = silent.getsockname()[1]
+        assert await talking.ask("127.0.0.1", port, b"abc", 0.3) is None

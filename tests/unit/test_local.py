@@ -88,7 +88,7 @@ def test_with_etcd_away_each_service_has_its_choice_and_the_reason() -> None:
     text = "\n".join(local.lines(report))
     assert text.startswith("etcd is out of reach for 4")
     assert "kept by promise of hostb, etcd is out of reach for 4" in text
-    assert "hosta: it has no session by now; watchdog 10s" in text
+    assert "hosta: it has no session by now; watchdog 20s" in text
     assert "disk/nfs-data" in "\n".join(local.lines(report, "nfs"))
 
 

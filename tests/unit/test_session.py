@@ -32,7 +32,7 @@ class Host:
             self.hands,
             Options(),
             Guard(self.hands, "", 30),
-            Asks(guarded=lambda: False, empty=lambda: self.empty, changed=self._changed),
+            Asks(guarded=tuple, empty=lambda _death: self.empty, changed=self._changed),
         )
         self.task = asyncio.create_task(self.keeper.run())
 

@@ -1,0 +1,88 @@
+"""hactl help TOPIC: what a command's --help has no room for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.errors import Code, Refused
+from reconciler.spec import nearest
+
+TOPICS = {
+    "data-loss": """A copy that lacks writes, and what can be done about it
+
+When a host goes on with a disk alone (the replication link is down, the other host is away), it first marks the other
+host's copy in etcd: outdated, since when. Such a copy is never promoted: what clients were told is written would be
+missing. The mark goes when the owner sees that copy UpToDate again; usually all there is to do is to bring the other
+host or the link back, and to wait for the resync (hactl status SERVICE).
+
+Only when the better copy is gone for good (its machine burned down, its disks are dead):
+
+    hactl status HOST                    what is known of the host with the better copy
+    hactl confirm-dead HOST              it is down, and stays down
+    hactl set SERVICE primary=OTHER --accept-data-loss --reason "why"
+
+It says since when writes are missing, asks, takes the marks away in the same transaction as the change, and is in the
+audit with your reason. It is refused while a host that has these writes is alive. They are lost then: should that host
+come back, DRBD finds two histories (hactl help split-brain), and its newer writes must be discarded by hand.
+
+If DRBD itself says that the copy is Outdated or Inconsistent, the service is still refused there, and hactl does not
+force it: drbdadm primary --force RESOURCE on that host, then drbdadm secondary RESOURCE, is your own decision.
+""",
+    "split-brain": """Split brain: two copies of a disk that both have writes of their own
+
+DRBD finds it when the hosts see each other again, and stays disconnected: StandAlone in hactl status SERVICE, on one
+host or both. Nothing is discarded without you. The service stays where it is; it cannot move until this is settled.
+
+    hactl status SERVICE                 each side's state: who is Primary, which copy is UpToDate
+    hactl audit SERVICE                  was --accept-data-loss or confirm-dead said, by whom?
+
+Settle which side's writes are to go (nearly always: those of the host that does not own the service). If you need
+anything of them, copy the backing device first. Then, for each disk, on the host whose writes are discarded:
+
+    drbdadm disconnect RESOURCE
+    drbdadm secondary RESOURCE
+    drbdadm connect --discard-my-data RESOURCE
+
+and on the other one, which keeps its own, if it says StandAlone too:
+
+    drbdadm connect RESOURCE
+
+The resync begins; when it has ended, the service could move again.
+""",
+    "takeover": """When a host is silent
+
+A lost session, a lost ping prove nothing: the host may well run, and with it its services. Its services are taken over
+only once one of these proves that it holds nothing any more:
+
+    it has rebooted                      its agent has a session in another boot
+    its power is off                     confirmed by its fence device (fencing in its Host spec)
+    its watchdog has reset it            for failover: automatic; watchdog in its /etc/hactl/hactl.toml
+    you say so                           hactl confirm-dead HOST
+
+hactl status HOST shows what is known; hactl set SERVICE primary=OTHER --wait says which proof is missing. With
+failover: automatic nobody need say anything. docs/takeover.md has all of it, and what happens when etcd is out of
+reach.
+""",
+}
+
+
+def command(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help=", ".join(TOPICS))] = "",
+) -> None:
+    """Explain what a command's own --help has no room for.
+
+    \b
+    hactl help data-loss
+    hactl help split-brain
+    hactl help takeover
+    """
+    if not topic:
+        print("\n".join(f"hactl help {name:12} {text.partition(chr(10))[0]}" for name, text in sorted(TOPICS.items())))
+        return
+    if topic not in TOPICS:
+        raise Refused(
+            Code.WRONG, f"there is no topic {topic}{nearest(topic, TOPICS)}; of commands: hactl {topic} --help"
+        )
+    print(TOPICS[topic], end="")
