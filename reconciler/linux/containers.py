@@ -161,9 +161,10 @@ class Containers:
     async def _noticed(self, domain: str) -> None:
         """libvirtd cleans up after an init that has ended, and sometimes not to the end when it is told to destroy the
         domain meanwhile (9.0): it is left to itself for a moment."""
-        end = self._loop.time() + NOTICES
         with contextlib.suppress(libvirt.libvirtError):
-            while self._loop.time() < end and await self._ask(lambda c: c.lookupByName(domain).isActive()):
+            for _ in range(round(NOTICES / LOOKS)):
+                if not await self._ask(lambda connection: connection.lookupByName(domain).isActive()):
+                    return
                 await asyncio.sleep(LOOKS)
 
     async def _until(self, seconds: float, true: Callable[[], bool]) -> bool:
