@@ -47,7 +47,7 @@ init() { pgrep -P $(cat /run/libvirt/lxc/nfs.pid) | head -n 1; }
 machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
 mount_in() {
     number=$(stat -L -c '%Hr %Lr' /dev/drbd/by-res/$1/0)
-    nsenter -t $(init) -m sh -c "mknod /run/node b $number && mount -t ext4 /run/node $2 && rm /run/node"
+    nsenter -t $(init) -m sh -c "mknod /dev/node b $number && mount -t ext4 /dev/node $2 && rm /dev/node"
 }
 """
 
@@ -114,12 +114,13 @@ def by_script(client: rig.Client, source: str, target: str) -> float:
     for host in rig.HOSTS:
         rig.on(host, "systemctl", "stop", "hactl-agent")
     try:
-        return gap(client, lambda: shell(source, target))
-    finally:
+        found = gap(client, lambda: shell(source, target))
         shell(target, source)
+    finally:
         for host in rig.HOSTS:
             rig.on(host, "systemctl", "start", "hactl-agent")
-        rig.ready("nfs", source)
+    rig.ready("nfs", source)
+    return found
 
 
 def shell(source: str, target: str) -> None:

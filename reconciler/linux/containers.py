@@ -26,6 +26,7 @@ from resources.machine import Container, MachineError, Unavailable
 URI = "lxc:///"
 PATIENCE = 10.0  # seconds for libvirtd to answer a question
 DESTROYS = 30.0  # seconds for it to end a container
+NOTICES = 5.0  # seconds for it to see that a container has ended by itself
 LOOKS = 0.1  # seconds between looks at one that starts or stops
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as init (systemd(1))
 CGROUPS = Path("/sys/fs/cgroup")
@@ -125,7 +126,7 @@ class Containers:
         """Until `answers(init)`. Raises MachineError."""
         if not (await self.look(domain)).running:
             try:
-                await self._ask(lambda connection: connection.lookupByName(domain).create(), timeout)
+                await self._ask(lambda connection: _create(connection, domain), timeout)
             except libvirt.libvirtError as e:
                 if not (await self.look(domain)).running:
                     raise MachineError(f"container {domain} does not start: {e}") from e
@@ -147,6 +148,7 @@ class Containers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(now.pid, POWER_OFF)
             await self._until(grace, lambda: not proc.started(now.pid or 0))
+            await self._noticed(domain)
         try:
             await self._ask(lambda connection: _destroy(connection, domain), DESTROYS)
         except libvirt.libvirtError as e:
@@ -155,6 +157,15 @@ class Containers:
             _kill_all(cgroup)
             if not await self._until(10.0, lambda: _empty(cgroup)):
                 raise MachineError(f"container {domain} is destroyed, but processes of it do not die: {_left(cgroup)}")
+
+    async def _noticed(self, domain: str) -> None:
+        """libvirtd cleans up after an init that has ended, and sometimes not to the end when it is told to destroy the
+        domain meanwhile (9.0): it is left to itself for a moment."""
+        with contextlib.suppress(libvirt.libvirtError):
+            for _ in range(round(NOTICES / LOOKS)):
+                if not await self._ask(lambda connection: connection.lookupByName(domain).isActive()):
+                    return
+                await asyncio.sleep(LOOKS)
 
     async def _until(self, seconds: float, true: Callable[[], bool]) -> bool:
         end = self._loop.time() + seconds
@@ -173,6 +184,17 @@ def _controller(connection: Any, domain: str) -> int:
     """The PID of its libvirt_lxc; 0 while it does not run."""
     found = connection.lookupByName(domain)
     return int(found.ID()) if found.isActive() else 0
+
+
+def _create(connection: Any, domain: str) -> None:
+    """Start it; what libvirtd still takes for running though its processes are gone, is cleared away first."""
+    found = connection.lookupByName(domain)
+    if found.isActive() and not proc.started(int(found.ID())):
+        logger.warning(
+            "libvirtd takes container {} for running, though its processes are gone; clearing it away", domain
+        )
+        _destroy(connection, domain)
+    found.create()
 
 
 def _destroy(connection: Any, domain: str) -> None:

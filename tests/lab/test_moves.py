@@ -70,9 +70,8 @@ def test_a_killed_agent_finishes_the_move(watched: tuple[rig.Client, rig.Sampler
 
 def seen(host: str, moment: str, since: str) -> bool:
     """Did its agent log such a step?"""
-    return moment in rig.on(
-        host, "journalctl", "-q", "-o", "cat", "-u", "hactl-agent", "--since", f"{since} UTC".replace("T", " ")
-    )
+    after = f"{since.replace('T', ' ')} UTC"
+    return moment in rig.on(host, "journalctl", "-q", "-o", "cat", "-u", "hactl-agent", "--since", after)
 
 
 def test_an_agent_that_is_away_disturbs_nothing_and_goes_on_when_it_is_back(
