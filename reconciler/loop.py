@@ -20,7 +20,8 @@ from reconciler.records import Death
 from reconciler.session import STARTING, Asks, Options, SessionKeeper
 from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
-from reconciler.worker import NEVER, Parts, Worker
+from reconciler.transfers import Parts
+from reconciler.worker import NEVER, Worker
 from resources.machine import Machine
 
 __all__ = ["Agent", "Options"]

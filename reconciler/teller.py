@@ -1,0 +1,57 @@
+"""What a worker tells: steps with their seconds, decisions, drift. To the log and, as events, to etcd."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reconciler import drift
+from reconciler.act import Ran
+from reconciler.publish import Publisher
+from reconciler.records import Event, stamp
+from resources.machine import Machine
+
+
+class Teller:
+    """Of one service."""
+
+    def __init__(self, name: str, machine: Machine, publisher: Publisher) -> None:
+        self._name, self._machine, self._publisher = name, machine, publisher
+
+    def step(self, ran: Ran, epoch: int) -> None:
+        """It is over, for better or worse."""
+        text = f"could not {ran.step}" if ran.failed else ran.step.done
+        kind: Literal["failed", "step"] = "failed" if ran.failed else "step"
+        self._tell(kind, text, epoch, reason=ran.failed or ran.step.reason, seconds=ran.seconds)
+
+    def decision(self, text: str, epoch: int, reason: str = "") -> None:
+        """Something was decided, and why."""
+        self._tell("decision", text, epoch, reason=reason)
+
+    def drift(self, news: drift.News, epoch: int) -> None:
+        """It has appeared, or it is gone."""
+        if news.lasted is None:
+            self._tell("drift", news.reason, epoch, resource=news.resource)
+        else:
+            self._tell("repaired", f"no longer: {news.reason}", epoch, resource=news.resource, seconds=news.lasted)
+
+    def _tell(
+        self,
+        kind: Literal["step", "failed", "decision", "drift", "repaired"],
+        text: str,
+        epoch: int,
+        *,
+        reason: str = "",
+        resource: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        event = Event(
+            at=stamp(self._machine.utc()),
+            host=self._machine.host,
+            kind=kind,
+            text=text,
+            reason=reason,
+            resource=resource,
+            seconds=None if seconds is None else round(seconds, 3),
+            epoch=epoch or None,
+        )
+        self._publisher.event(self._name, event)
