@@ -201,7 +201,6 @@ def test_a_move_that_reverts_is_a_wait_in_vain(capsys: Capture) -> None:
     story(tell)
     out = capsys.readouterr().out
     assert out.count("hostb  could not start nfs-first.service: ") == 1, "a retry's failure is told once"
-    assert "hostb  the move reverts to hosta: not Ready on hostb within its deadline of 20 s" in out
 
 
 def test_dry_run_changes_nothing(capsys: Capture) -> None:
