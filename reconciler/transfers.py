@@ -26,6 +26,7 @@ from reconciler.teller import Teller
 from resources.kind import AnyPart, Role
 from resources.machine import Machine
 
+BOOTS = 60.0  # seconds a host may take to come, after a cold start of all
 SETTLING = 0.5  # seconds between looks while something takes its time to become ready
 GONE = float("inf")  # the service is no more; its worker ends
 
@@ -106,7 +107,7 @@ class Transfers:
     async def take_over(self, view: View, me: Me) -> bool:
         """Of an `automatic` service whose last owner is dead: the first ready host says that it is to have it."""
         why = takeover(view, me)
-        if not why or not self._begin(view):
+        if not why or self._may_be_coming(view) or not self._begin(view):
             return False
         machine = self._p.machine
         lease = await self._p.publisher.leases.get(AUDIT_LASTS)
@@ -118,6 +119,12 @@ class Transfers:
         self._note(txn, revision)
         self._tell.decision(f"{machine.host} takes it over", 0, why)
         return True
+
+    def _may_be_coming(self, view: View) -> bool:
+        """Nobody owns it and the host that is to have it is away: after a power cut of all it may only boot slower."""
+        away = self._p.mirror.absence(view.wanted)
+        waited = 0.0 if away is None else self._p.machine.monotonic() - away.since
+        return view.owner is None and waited < BOOTS
 
     def _begin(self, view: View) -> bool:
         """May something be begun against an owner that is away? Not while it lives on a promise of this host."""

@@ -129,6 +129,8 @@ class Containers:
                 await self._ask(lambda connection: _create(connection, domain), timeout)
             except libvirt.libvirtError as e:
                 if not (await self.look(domain)).running:
+                    if e.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+                        await self._clear(domain)
                     raise MachineError(f"container {domain} does not start: {e}") from e
         end = self._loop.time() + timeout
         while self._loop.time() < end:
@@ -139,6 +141,12 @@ class Containers:
                 return
             await asyncio.sleep(LOOKS)
         raise MachineError(f"container {domain} runs, but its init does not answer after {timeout:.0f} s")
+
+    async def _clear(self, domain: str) -> None:
+        """Of a start that failed half-way libvirt keeps a libvirt_lxc without an init, and calls that running."""
+        logger.warning("container {} has no init, but libvirt calls it running; it is destroyed", domain)
+        with contextlib.suppress(libvirt.libvirtError):
+            await self._ask(lambda connection: _destroy(connection, domain), DESTROYS)
 
     async def stop(self, domain: str, grace: float) -> None:
         """Ask its init, then destroy it; until its cgroup is empty. Raises MachineError."""

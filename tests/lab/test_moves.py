@@ -60,7 +60,7 @@ MOMENTS = [
 @pytest.mark.parametrize(("victim", "moment"), MOMENTS)
 def test_a_killed_agent_finishes_the_move(watched: tuple[rig.Client, rig.Sampler], victim: str, moment: str) -> None:
     client, sampler = watched
-    since = rig.on(victim, "date", "-u", "+%Y-%m-%dT%H:%M:%S").strip()
+    since = rig.on(victim, "date", "-u", "+%Y-%m-%d %H:%M:%S UTC").strip()
     rig.hactl("set", "nfs", "primary=hostb")
     rig.until(f"{victim}: {moment}", lambda: seen(victim, moment, since), every=0.05)
     rig.on(victim, "systemctl", "kill", "-s", "KILL", "hactl-agent", check=False)
@@ -70,8 +70,7 @@ def test_a_killed_agent_finishes_the_move(watched: tuple[rig.Client, rig.Sampler
 
 def seen(host: str, moment: str, since: str) -> bool:
     """Did its agent log such a step?"""
-    after = f"{since.replace('T', ' ')} UTC"
-    return moment in rig.on(host, "journalctl", "-q", "-o", "cat", "-u", "hactl-agent", "--since", after)
+    return moment in rig.on(host, "journalctl", "-q", "-o", "cat", "-u", "hactl-agent", "--since", since)
 
 
 def test_an_agent_that_is_away_disturbs_nothing_and_goes_on_when_it_is_back(
