@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,8 +130,6 @@ class Containers:
                 await self._ask(lambda connection: _create(connection, domain), timeout)
             except libvirt.libvirtError as e:
                 if not (await self.look(domain)).running:
-                    if e.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
-                        await self._clear(domain)
                     raise MachineError(f"container {domain} does not start: {e}") from e
         end = self._loop.time() + timeout
         while self._loop.time() < end:
@@ -141,12 +140,6 @@ class Containers:
                 return
             await asyncio.sleep(LOOKS)
         raise MachineError(f"container {domain} runs, but its init does not answer after {timeout:.0f} s")
-
-    async def _clear(self, domain: str) -> None:
-        """Of a start that failed half-way libvirt keeps a libvirt_lxc without an init, and calls that running."""
-        logger.warning("container {} has no init, but libvirt calls it running; it is destroyed", domain)
-        with contextlib.suppress(libvirt.libvirtError):
-            await self._ask(lambda connection: _destroy(connection, domain), DESTROYS)
 
     async def stop(self, domain: str, grace: float) -> None:
         """Ask its init, then destroy it; until its cgroup is empty. Raises MachineError."""
@@ -195,12 +188,17 @@ def _controller(connection: Any, domain: str) -> int:
 
 
 def _create(connection: Any, domain: str) -> None:
-    """Start it; what libvirtd still takes for running though its processes are gone, is cleared away first."""
+    """Start it. What libvirtd takes for running though there is no init is cleared away first: left by a start that
+    failed half-way, or by a stop that libvirtd (9.0) did not see to its end. Both were seen in the lab."""
     found = connection.lookupByName(domain)
-    if found.isActive() and not proc.started(int(found.ID())):
-        logger.warning(
-            "libvirtd takes container {} for running, though its processes are gone; clearing it away", domain
-        )
+    for _ in range(round(NOTICES / LOOKS)):
+        if not found.isActive():
+            break
+        if proc.children(int(found.ID())):
+            return
+        time.sleep(LOOKS)
+    else:
+        logger.warning("libvirtd takes container {} for running, and it has no init: it is cleared away", domain)
         _destroy(connection, domain)
     found.create()
 
