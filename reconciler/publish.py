@@ -57,7 +57,7 @@ class Publisher:
         same = before is not None and (before.state, before.role) == (status.state, status.role)
         since = before.since if same and before is not None else stamp(self._machine.utc())
         status = status.model_copy(update={"since": since, "progress": progress})
-        if status == before:
+        if status == before and not self._lost(service):
             return
         if not same:
             logger.bind(service=service).info("{}: {} {}", service, status.state, status.reason)
@@ -68,6 +68,11 @@ class Publisher:
     def said(self, service: str) -> Status | None:
         """What this agent last said of it, written or not."""
         return self._said.get(service)
+
+    def _lost(self, service: str) -> bool:
+        """Does etcd say something else? A dead predecessor's words were still on their way."""
+        there = self._mirror.status(service, self._machine.host)
+        return service in self._said and service not in self._unwritten and there not in (None, self._said[service])
 
     def progress(self, service: str, progress: Progress) -> None:
         """A pass is under way."""

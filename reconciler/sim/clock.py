@@ -41,17 +41,17 @@ class _NoFiles(selectors.SelectSelector):
 class _Timer(asyncio.TimerHandle):
     """Of two for the same moment, the one that was set first comes first."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("key",)
 
     def __init__(
         self, number: int, when: float, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Any
     ) -> None:
         super().__init__(when, callback, args, loop, context)
-        self._number = number
+        self.key = (when, number)
 
     def __lt__(self, other: Any) -> bool:
-        mine, its = self._when, other._when
-        return mine < its or (mine == its and self._number < other._number)
+        found: bool = self.key < other.key
+        return found
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

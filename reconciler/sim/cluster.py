@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,7 +167,8 @@ class Cluster:
         self._stopping.add(host)
         running.task.cancel()
         await asyncio.wait([running.task])
-        await running.agent.stop()
+        with contextlib.suppress(Killed):  # its host went meanwhile
+            await running.agent.stop()
         running.machine.die()
         self._stopping.discard(host)
         self.world.happened(host, "agent stopped")

@@ -84,6 +84,8 @@ def kill_agent(cluster: Cluster, host: str) -> None:
 
 async def stop_agent(cluster: Cluster, host: str) -> None:
     """systemctl stop: it has a moment to say good-bye."""
+    if not cluster.world.hosts[host].runs:
+        raise NotThere(f"{host} does not run")
     await cluster.stop_agent(host)
 
 
@@ -140,13 +142,13 @@ def bmc(cluster: Cluster, host: str, on: str) -> None:
 
 
 def hardware_watchdog(cluster: Cluster, host: str) -> None:
-    """It also resets a host that stands still."""
+    """Its watchdog also resets a host that stands still."""
     cluster.world.hosts[host].watchdog.hardware = True
 
 
 def drift(cluster: Cluster, host: str, rate: str) -> None:
-    """So many seconds of its monotonic clock in a true one, since it booted."""
-    cluster.world.hosts[host].clock_rate = float(rate)
+    """So many seconds of its monotonic clock in a true one, from now on."""
+    cluster.world.hosts[host].run_at(float(rate))
 
 
 def link(cluster: Cluster, host: str, which: str, on: str) -> None:

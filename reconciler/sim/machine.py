@@ -67,7 +67,7 @@ class SimMachine:
     # -- time and chance -----------------------------------------------------------------------------------------
 
     def monotonic(self) -> float:
-        return (asyncio.get_running_loop().time() - self.sim.booted) * self.sim.clock_rate + 5.0
+        return self.sim.monotonic() + 5.0
 
     def utc(self) -> datetime:
         return EPOCH + timedelta(seconds=asyncio.get_running_loop().time() + self.sim.clock_error)

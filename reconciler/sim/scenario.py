@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ import yaml
 from reconciler.records import Event, Status, parse
 from reconciler.session import Options
 from reconciler.sim import hands
-from reconciler.sim.cluster import Broken, Cluster, HostOptions, play
+from reconciler.sim.cluster import Broken, Cluster, play
 from reconciler.sim.machine import EPOCH
 from reconciler.spec import Manifest, validate
 from reconciler.store import ROOT, StoreError
@@ -53,7 +53,7 @@ class Scenario:
     name: str
     manifests: tuple[Manifest, ...]
     story: tuple[Line, ...]
-    options: HostOptions = field(default_factory=dict)
+    options: Mapping[str, Options] = field(default_factory=dict)
 
 
 def load(directory: Path) -> Scenario:

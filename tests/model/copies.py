@@ -301,12 +301,16 @@ def _connect(state: State) -> Iterator[Step]:
         return
     ahead, behind = state.hosts[source], state.hosts[1 - source]
     same = ahead.generations == behind.generations and ahead.data == behind.data and behind.disk != Disk.BEHIND
-    join = {"connected": True, "may_alone": False, "answer": False}
     pending = ahead.pending
-    source_now = ahead._replace(**join, disk=Disk.GOOD, peer_good=same, held=False, pending=0)
-    behind_now = behind._replace(**join, disk=Disk.GOOD if same else Disk.BEHIND, peer_good=True)
+    source_now = _joining(ahead)._replace(disk=Disk.GOOD, peer_good=same, held=False, pending=0)
+    behind_now = _joining(behind)._replace(disk=Disk.GOOD if same else Disk.BEHIND, peer_good=True)
     new = _acknowledged(_put(state, 1 - source, behind_now), source, source_now, pending)
     yield ("they connect" if same else f"they connect; {NAMES[1 - source]}'s copy is to be resynced"), new
+
+
+def _joining(host: Host) -> Host:
+    """What DRBD was told of an absent peer is void; so is a handler's answer that comes now."""
+    return host._replace(connected=True, may_alone=False, answer=False)
 
 
 def _source(state: State) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 S = TypeVar("S", bound=Hashable)
@@ -85,6 +86,6 @@ def _trace(model: Model[S], before: dict[S, S | None], end: S) -> Iterator[str]:
         path.append(previous)
     path.reverse()
     yield f"{'':>4} {'at the start':<64} {model.show(path[0])}"
-    for number, (state, new) in enumerate(zip(path, path[1:], strict=False), start=1):
+    for number, (state, new) in enumerate(pairwise(path), start=1):
         label = next(label for label, following in model.moves(state) if following == new)
         yield f"{number:>3}. {label:<64} {model.show(new)}"

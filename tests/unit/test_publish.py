@@ -10,7 +10,7 @@ from reconciler.publish import EVENTS_LAST, Leases, Publisher
 from reconciler.records import Event, Progress, Status, parse
 from reconciler.sim.machine import SimMachine
 from reconciler.sim.store import SimEtcd, SimStore
-from reconciler.store import event_key, status_key
+from reconciler.store import Txn, event_key, status_key
 from resources.kind import Role
 from tests.unit.support import NOW, hosts, machine, simulated
 
@@ -54,6 +54,19 @@ async def test_what_is_said_is_written_and_what_is_said_again_is_not() -> None:
         host.publisher.status("nfs", READY)
         await host.hands.sleep(1)
     assert host.etcd.keys.revision == revision
+
+
+@simulated
+async def test_a_dead_predecessors_words_that_come_late_do_not_stay() -> None:
+    host = Host()
+    host.publisher.status("nfs", READY)
+    await host.hands.sleep(1)
+    said = host.said()
+    await host.etcd.client("hosta").commit(Txn({}, {status_key("nfs", "hosta"): (STARTING.line(), 0)}))
+    await host.hands.sleep(1)
+    host.publisher.status("nfs", READY)
+    await host.hands.sleep(1)
+    assert host.said() == said
 
 
 @simulated
