@@ -22,14 +22,15 @@ def held_up(snapshot: Snapshot) -> list[AnyPart]:
 
 
 def mark(view: View, machine: Machine, disk: str) -> Txn:
-    """Still the owner in this epoch -> every other host's copy lacks writes. Marks that stand are kept."""
-    name = view.manifest.metadata.name
+    """Still the owner in this epoch -> every other host's copy lacks writes. One that stands is set anew: a clearing of
+    it that is still under way must find that it has changed (tests/model: KEPT)."""
     assert view.owner is not None
-    record = Outdated(since=stamp(machine.utc()), by=machine.host, epoch=view.owner.epoch)
-    others = [host for host in view.manifest.spec.hosts if host != machine.host and (disk, host) not in view.outdated]
-    keys = [outdated_key(disk, host) for host in others]
-    unchanged = {owner_key(name): view.owner_revision, **dict.fromkeys(keys, 0)}
-    return Txn(unchanged, {key: (record.line(), 0) for key in keys})
+    now, puts = stamp(machine.utc()), {}
+    for host in view.manifest.spec.hosts:
+        if host != machine.host:
+            since = view.lacks_since.get((disk, host), now)
+            puts[outdated_key(disk, host)] = Outdated(since=since, by=machine.host, epoch=view.owner.epoch).line(), 0
+    return Txn({owner_key(view.manifest.metadata.name): view.owner_revision}, puts)
 
 
 def cleared(view: View, host: str, snapshot: Snapshot) -> list[tuple[str, Txn]]:

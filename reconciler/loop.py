@@ -36,6 +36,7 @@ class Agent:
         self._guard = Guard(machine, options.watchdog, options.watchdog_seconds)
         asks = Asks(
             guarded=self._guarded,
+            gives_up=self._give_up,
             empty=self._empty,
             changed=lambda: self._store_changed(""),
             promisers=lambda: self.failsafe.promisers(),
@@ -130,6 +131,11 @@ class Agent:
         """When it was last looked at (monotonic)."""
         worker = self._workers.get(service)
         return worker.looked_at if worker is not None else None
+
+    def _give_up(self) -> None:
+        """This incarnation was declared dead: what it owned is another's to take."""
+        for worker in self._workers.values():
+            worker.give_up()
 
     def _empty(self, death: Death | None = None) -> bool:
         """Did the last look at every service, or at those that a death is about, find nothing exclusive here?"""

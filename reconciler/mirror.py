@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from reconciler.ownership import View
-from reconciler.records import Death, Epoch, Owner, R, Session, Status, parse
+from reconciler.records import Death, Epoch, Outdated, Owner, R, Session, Status, parse
 from reconciler.spec import HostManifest, SpecError, parse_service
 from reconciler.spec import parse as parse_spec
 from reconciler.store import (
@@ -56,6 +56,8 @@ class Mirror:
         self._store, self._machine, self._changed = store, machine, changed
         self._entries: dict[str, Entry] = {}
         self._absent: dict[str, float] = {}
+        self._told = 0  # up to which revision etcd has told of all changes
+        self._gone: dict[str, int] = {}  # keys that this host deleted, at which revision, until etcd tells of it
         self._saved: list[list[object]] = []
         self.synced = asyncio.Event()
 
@@ -65,6 +67,7 @@ class Mirror:
             try:
                 listing = await self._store.list(ROOT)
                 self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
+                self._told, self._gone = listing.revision, {}
                 self._absent = {}  # what happened before the listing was not seen
                 self._save()
                 self.synced.set()
@@ -81,9 +84,11 @@ class Mirror:
     def _apply(self, change: Change) -> None:
         if change.key.startswith(IGNORED):
             return
+        self._told = max(self._told, change.revision)
         known = self._entries.get(change.key)
-        if known is not None and known.revision > change.revision:
+        if max(known.revision if known else 0, self._gone.get(change.key, 0)) > change.revision:
             return  # a write of our own, noted before the watch told of it
+        self._gone.pop(change.key, None)
         if change.key.startswith(SESSIONS):
             self._session_changed(change)
         if change.entry is None:
@@ -144,11 +149,13 @@ class Mirror:
         self._changed(name if section in ("services", "owners", "epochs", "status") else "")
 
     def note(self, key: str, value: str | None, revision: int) -> None:
-        """A write of our own that was confirmed: known at once, not only when the watch tells of it."""
+        """A write of our own that was confirmed: known at once, not only when the watch tells of it. One whose answer
+        came late is old news: what became of it since has been told."""
         known = self._entries.get(key)
-        if known is not None and known.revision >= revision:
+        if revision <= self._told or (known is not None and known.revision >= revision):
             return
         if value is None:
+            self._gone[key] = revision
             self._entries.pop(key, None)
         else:
             self._entries[key] = Entry(key, value, revision, known.created if known else revision)
@@ -178,7 +185,8 @@ class Mirror:
             epoch_revision=epoch.revision if epoch else 0,
             sessions={key: found for key, found in self._records(Session, "sessions")},
             deaths={(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
-            outdated=dict(self._outdated()),
+            outdated={copy: entry.revision for copy, entry in self._outdated()},
+            lacks_since={copy: _since(entry) for copy, entry in self._outdated()},
             statuses={key: found for key, found in self._records(Status, f"status/{name}")},
         )
 
@@ -221,7 +229,12 @@ class Mirror:
             if (record := parse(model, entry.value)) is not None:
                 yield key.rpartition("/")[2], record
 
-    def _outdated(self) -> Iterator[tuple[tuple[str, str], int]]:
+    def _outdated(self) -> Iterator[tuple[tuple[str, str], Entry]]:
         for key, entry in self._under("outdated"):
             disk, _, host = key.removeprefix(f"{ROOT}outdated/").rpartition("/")
-            yield (disk, host), entry.revision
+            yield (disk, host), entry
+
+
+def _since(entry: Entry) -> str:
+    record = parse(Outdated, entry.value)
+    return record.since if record else ""

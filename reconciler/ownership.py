@@ -45,6 +45,7 @@ class View:
     sessions: Mapping[str, Session] = field(default_factory=dict)
     deaths: Mapping[tuple[str, str], Death] = field(default_factory=dict)
     outdated: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (disk, host) whose copy lacks writes
+    lacks_since: Mapping[tuple[str, str], str] = field(default_factory=dict)  # the same, since when, for people
     statuses: Mapping[str, Status] = field(default_factory=dict)
 
     @property

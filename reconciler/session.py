@@ -58,6 +58,7 @@ class Asks:
     """What the session must know of the rest of the agent."""
 
     guarded: Callable[[], tuple[str, ...]]  # the `automatic` services of this host's concern
+    gives_up: Callable[[], None]  # every epoch that this agent holds is another's to take by now
     empty: Callable[[Death | None], bool]  # did the last look find nothing exclusive here (of what a death is about)?
     changed: Callable[[], None]  # look again at all services
     promisers: Callable[[], tuple[str, ...]] = tuple  # who is asked for promises
@@ -108,6 +109,8 @@ class SessionKeeper:
 
     def promised(self, until: float) -> None:
         """Every host that could take over has promised not to before then (failsafe)."""
+        if not self.safe:
+            return  # too late: what it was to keep may be taken, and the watchdog be disarmed, by now
         self._promised = max(self._promised, until)
         self._guard.promise(self.safe_until)
 
@@ -150,10 +153,13 @@ class SessionKeeper:
             **self._words(watchdog),
         )
         self._saying(session)
-        txn = self._past(await self._store.list(death_key(machine.host, "")))
-        revision = await self._store.commit(txn.plus(self._word(session)))
+        # Compared, so that an earlier attempt whose answer was lost cannot put the key on its own lease later.
+        standing = await self._store.get(session_key(machine.host))
+        still = Txn({session_key(machine.host): standing.revision if standing else 0})
+        past = self._past(await self._store.list(death_key(machine.host, "")))
+        revision = await self._store.commit(past.plus(still).plus(self._word(session)))
         if revision is None:
-            raise StoreError("the records of this host's deaths changed meanwhile")
+            raise StoreError("this host's session or the records of its deaths changed meanwhile")
         self._session, self.revision = session, revision
         self._said(session)
         await self._keep_guard(sent)
@@ -173,6 +179,8 @@ class SessionKeeper:
         own = death_key(self._machine.host, self._machine.boot_id)
         if any(entry.key == own and not self._asks.empty(parse(Death, entry.value)) for entry in deaths.entries):
             raise StoreError("this host was declared dead while it ran; it first puts down all that it holds")
+        if any(entry.key == own for entry in deaths.entries):
+            self._asks.gives_up()
         unchanged = {entry.key: entry.revision for entry in deaths.entries}
         return Txn({own: 0, **unchanged}, {}, tuple(unchanged))
 
@@ -189,6 +197,7 @@ class SessionKeeper:
             sent = machine.monotonic()
             try:
                 await self._store.keep_alive(self._lease)
+                await self._check_key()
                 was_connected = self.connected
                 await self._keep_guard(sent)
             except LeaseLost:
@@ -202,6 +211,12 @@ class SessionKeeper:
             self._confirmed(sent)
             if not was_connected:
                 self._asks.changed()
+
+    async def _check_key(self) -> None:
+        """A lease that is renewed guards nothing if the key is not on it. Raises LeaseLost, StoreError."""
+        entry = await self._store.get(session_key(self._machine.host))
+        if entry is None or entry.revision != self.revision:
+            raise LeaseLost("the session's key is no longer ours")
 
     async def _keep_guard(self, sent: float) -> None:
         """What the session says of the watchdog, made true: armed before it says so, disarmed after it does not.

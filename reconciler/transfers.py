@@ -90,12 +90,16 @@ class Transfers:
         if not self.connected() or not self._begin(view):
             return None
         disks = {part.kind.key(part.spec) for part in parts if part.kind.name == "disk"}
+        session = self._p.session.begun
         owner, txn = moves.claim(view, self._p.machine, self._p.session.revision, disks)
         revision = await self._p.store.commit(txn)
         if revision is None:
             self._end(view)
             return None
         self._note(txn, revision)
+        if self._p.session.begun != session:  # it was declared dead and lives again: what it claimed before is void
+            self._memory.given_up = max(self._memory.given_up, owner.epoch)
+            return None
         self._memory.epoch, self._memory.since = owner.epoch, self._p.machine.monotonic()
         self._memory.was_ready, self._memory.trouble = False, Trouble()
         self._tell.decision(f"owned by {owner.host} (epoch {owner.epoch})", owner.epoch)

@@ -54,6 +54,11 @@ class Worker:
         if urgent or not self._memory.trouble.times:
             self._poked.set()
 
+    def give_up(self) -> None:
+        """Its epoch, whatever becomes of the owner key."""
+        self._memory.given_up = max(self._memory.given_up, self._memory.epoch)
+        self._memory.epoch = 0
+
     async def run(self) -> None:
         """Pass after pass."""
         while True:

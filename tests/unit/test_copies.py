@@ -14,7 +14,7 @@ from reconciler.sim.store import SimEtcd, SimStore
 from reconciler.store import Txn, outdated_key, owner_key
 from resources.drbd import Copy, Disk, Peer, Volume
 from resources.kind import Unknown
-from tests.unit.support import hosts, machine, owned, parts, simulated, view
+from tests.unit.support import NOW, hosts, machine, owned, parts, simulated, view
 
 PARTS = parts(disks=[{"resource": "home"}, {"resource": "state"}], container=None)
 LINKED = (Peer("hostb", "Connected", "Secondary", (Copy(0, "UpToDate", "Established"),)),)
@@ -54,7 +54,7 @@ async def test_the_owner_marks_every_other_copy() -> None:
     assert etcd.value(outdated_key("home", "hosta")) is None
 
 
-@pytest.mark.parametrize("meanwhile", ["another owner", "no owner", "another mark"])
+@pytest.mark.parametrize("meanwhile", ["another owner", "no owner"])
 @simulated
 async def test_it_is_not_marked_when_anything_has_changed_meanwhile(meanwhile: str) -> None:
     etcd, desk, seen = await filled(view(owned("hosta")))
@@ -62,12 +62,22 @@ async def test_it_is_not_marked_when_anything_has_changed_meanwhile(meanwhile: s
     match meanwhile:
         case "another owner":
             await desk.commit(Txn({}, {owner_key("nfs"): (owned("hostb", 8).line(), 0)}))
-        case "no owner":
-            await desk.commit(Txn({}, {}, (owner_key("nfs"),)))
         case _:
-            await desk.commit(Txn({}, {outdated_key("home", "hostb"): ("{}", 0)}))
+            await desk.commit(Txn({}, {}, (owner_key("nfs"),)))
     assert await desk.commit(txn) is None
-    assert etcd.value(outdated_key("home", "hostb")) in (None, "{}")
+    assert etcd.value(outdated_key("home", "hostb")) is None
+
+
+@simulated
+async def test_marked_anew_it_lacks_writes_since_the_first_and_a_clearing_under_way_is_void() -> None:
+    etcd, desk, seen = await filled(view(owned("hosta"), outdated={("home", "hostb"): 0}))
+    [(_, clearing)] = copies.cleared(seen, "hosta", look())
+    seen = replace(seen, lacks_since={("home", "hostb"): NOW})
+    assert await desk.commit(copies.mark(seen, machine(hosts().hosts["hosta"]), "home")) is not None
+    assert await desk.commit(clearing) is None
+    mark = parse(Outdated, etcd.value(outdated_key("home", "hostb")) or "")
+    assert mark is not None
+    assert mark.since == NOW
 
 
 @simulated

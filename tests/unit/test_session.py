@@ -32,7 +32,7 @@ class Host:
             self.hands,
             Options(),
             Guard(self.hands, "", 30),
-            Asks(guarded=tuple, empty=lambda _death: self.empty, changed=self._changed),
+            Asks(guarded=tuple, gives_up=lambda: None, empty=lambda _death: self.empty, changed=self._changed),
         )
         self.task = asyncio.create_task(self.keeper.run())
 
