@@ -11,6 +11,8 @@ from tests.model import copies, holding
 from tests.model.explore import explore
 from tests.model.sets import COPIES, FLAWED_COPIES, HOLDING, Set
 
+pytestmark = pytest.mark.long
+
 FLAWS = [(one, flaw) for one in HOLDING for flaw in one.flaws]
 
 

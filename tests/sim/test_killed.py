@@ -8,6 +8,8 @@ import pytest
 from reconciler.sim.cluster import Cluster, play
 from tests.sim.services import NFS, service
 
+pytestmark = pytest.mark.long
+
 HOSTS = ("hosta", "hostb")
 ROOTED = service("nfs", disks=[{"resource": "nfs-data", "mount": "/srv/ct/nfs", "where": "host"}])
 SERVICES = {"warm": NFS, "root-on-disk": ROOTED}
