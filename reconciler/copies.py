@@ -22,14 +22,14 @@ def held_up(snapshot: Snapshot) -> list[AnyPart]:
 
 
 def mark(view: View, machine: Machine, disk: str) -> Txn:
-    """Still the owner in this epoch -> every other host's copy lacks writes. Marks that stand are kept."""
+    """Still the owner in this epoch -> every other host's copy lacks writes. A mark that stands is set anew: the
+    clearing of it may be on its way, by what was seen before."""
     name = view.manifest.metadata.name
     assert view.owner is not None
     record = Outdated(since=stamp(machine.utc()), by=machine.host, epoch=view.owner.epoch)
-    others = [host for host in view.manifest.spec.hosts if host != machine.host and (disk, host) not in view.outdated]
-    keys = [outdated_key(disk, host) for host in others]
-    unchanged = {owner_key(name): view.owner_revision, **dict.fromkeys(keys, 0)}
-    return Txn(unchanged, {key: (record.line(), 0) for key in keys})
+    others = [host for host in view.manifest.spec.hosts if host != machine.host]
+    marks = {outdated_key(disk, host): view.outdated.get((disk, host), 0) for host in others}
+    return Txn({owner_key(name): view.owner_revision, **marks}, {key: (record.line(), 0) for key in marks})
 
 
 def cleared(view: View, host: str, snapshot: Snapshot) -> list[tuple[str, Txn]]:

@@ -54,22 +54,21 @@ async def fence_peer(store: Store, me: Incarnation, resource: str, peers: Iterab
     peer = _peer(spec, me.host, set(peers))
     if not peer:
         return Answer(HELD, f"which host has the other copy of disk {resource} is not known: {', '.join(peers)}")
-    txn = mark(owner, resource, peer, me.host, at)
-    if await store.commit(txn) is None:
-        # Marked already (then it may be repeated), or owned by another by now.
-        again = await store.get(owner_key(name))
-        marked = await store.get(outdated_key(resource, peer))
-        if again is None or marked is None or again.revision != owner.revision:
-            return Answer(HELD, f"{name} changed its owner meanwhile ({_owner(again)})")
+    stands = await store.get(outdated_key(resource, peer))
+    since = str(_json(stands.value).get("since", at)) if stands is not None else at
+    if await store.commit(mark(owner, resource, peer, me.host, since)) is None:
+        return Answer(HELD, f"{name} changed its owner meanwhile ({_owner(await store.get(owner_key(name)))})")
     return Answer(GOES_ON, f"the copy of disk {resource} on {peer} is marked outdated; {me.host} goes on alone")
 
 
-def mark(owner: Entry, resource: str, peer: str, host: str, at: str) -> Txn:
-    """The transaction: still the owner in this epoch -> the peer's copy lacks writes. One that stands is kept."""
-    key = outdated_key(resource, peer)
+def mark(owner: Entry, resource: str, peer: str, host: str, since: str) -> Txn:
+    """The transaction: still the owner in this epoch -> the peer's copy lacks writes.
+
+    One that stands is set anew: the agent may be about to clear it, by what it saw before the peer was lost.
+    """
     epoch = _json(owner.value).get("epoch")
-    value = json.dumps({"since": at, "by": host, "epoch": epoch})
-    return Txn({owner.key: owner.revision, key: 0}, {key: (value, 0)})
+    value = json.dumps({"since": since, "by": host, "epoch": epoch})
+    return Txn({owner.key: owner.revision}, {outdated_key(resource, peer): (value, 0)})
 
 
 def _service_of(services: Iterable[Entry], resource: str) -> tuple[str, Mapping[str, Any]]:
