@@ -168,7 +168,12 @@ class Agent:
     def _start(self, worker: Worker) -> None:
         assert self._tasks is not None
         task = self._tasks.create_task(worker.run(), name=f"service {worker.name}")
-        task.add_done_callback(lambda _: self._workers.pop(worker.name, None))
+        task.add_done_callback(lambda task: self._ended(task, worker.name))
+
+    def _ended(self, task: asyncio.Task[None], name: str) -> None:
+        """A service that is gone. One that this agent has only stopped to look at is still held as it was."""
+        if not task.cancelled():
+            self._workers.pop(name, None)
 
     def _store_changed(self, name: str) -> None:
         """Look again at one service, or at all; services that are new get their worker."""

@@ -84,7 +84,7 @@ def ready(service: str, host: str, seconds: float = 180, *, alone: bool = False)
     """Waits until it is Ready on that host and, unless `alone`, the other could take it over; its status."""
 
     def look() -> dict[str, Any] | None:
-        now = _status_or_none(service)
+        now = status_or_none(service)
         if now is None or now["state"] != "Ready" or now["owner"] != host:
             return None
         able = [one for one, target in now["targets"].items() if target["ready"]]
@@ -93,11 +93,11 @@ def ready(service: str, host: str, seconds: float = 180, *, alone: bool = False)
     try:
         found: dict[str, Any] = until(f"{service} is Ready on {host}", look, seconds)
     except LabError as e:
-        raise LabError(f"{e}; it says: {json.dumps(_status_or_none(service))}") from e
+        raise LabError(f"{e}; it says: {json.dumps(status_or_none(service))}") from e
     return found
 
 
-def _status_or_none(service: str) -> dict[str, Any] | None:
+def status_or_none(service: str) -> dict[str, Any] | None:
     """None while etcd does not answer."""
     try:
         return status(service)

@@ -356,6 +356,7 @@ class Cluster:
             error = Broken(f"{text}\n{self.timeline()}")
             error.__cause__ = cause
             self._broken.set_exception(error)
+            self._broken.exception()  # whoever waits is told; asyncio need not, at the end
 
 
 def play(

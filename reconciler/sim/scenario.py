@@ -60,11 +60,15 @@ def load(directory: Path) -> Scenario:
     """Raises ValueError for a line that is none, SpecError for a manifest that is none."""
     documents = yaml.safe_load_all((directory / "cluster.yaml").read_text())
     manifests = tuple(validate(document) for document in documents if document)
-    lines = (directory / "story").read_text().splitlines()
-    story = tuple(_line(text) for text in lines if text.split("#")[0].strip())
+    story = read((directory / "story").read_text())
     agents = directory / "agents.yaml"
     said = yaml.safe_load(agents.read_text()) if agents.exists() else {}
     return Scenario(directory.name, manifests, story, {host: Options(**fields) for host, fields in said.items()})
+
+
+def read(story: str) -> tuple[Line, ...]:
+    """The lines of a story. Raises ValueError."""
+    return tuple(_line(text) for text in story.splitlines() if text.split("#")[0].strip())
 
 
 def _line(text: str) -> Line:

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from reconciler import copies
+from reconciler.fencepeer import GOES_ON, Incarnation, fence_peer
 from reconciler.observe import Snapshot
 from reconciler.ownership import View
 from reconciler.records import Outdated, parse
 from reconciler.sim.store import SimEtcd, SimStore
-from reconciler.store import Txn, outdated_key, owner_key
+from reconciler.store import Txn, outdated_key, owner_key, service_key
 from resources.drbd import Copy, Disk, Peer, Volume
 from resources.kind import Unknown
-from tests.unit.support import NOW, hosts, machine, owned, parts, simulated, view
+from tests.unit.support import NOW, boot_id, hosts, machine, owned, parts, simulated, view
 
 PARTS = parts(disks=[{"resource": "home"}, {"resource": "state"}], container=None)
 LINKED = (Peer("hostb", "Connected", "Secondary", (Copy(0, "UpToDate", "Established"),)),)
@@ -78,6 +79,26 @@ async def test_marked_anew_it_lacks_writes_since_the_first_and_a_clearing_under_
     mark = parse(Outdated, etcd.value(outdated_key("home", "hostb")) or "")
     assert mark is not None
     assert mark.since == NOW
+
+
+@simulated
+async def test_a_mark_that_stands_is_set_anew_by_agent_and_by_handler() -> None:
+    """Else its clearing, by a look from before the peer was lost, would still find what it compares."""
+    etcd, desk, seen = await filled(view(owned("hosta"), outdated={("home", "hostb"): 0}))
+    key = outdated_key("home", "hostb")
+    [(_, clearing)] = copies.cleared(seen, "hosta", look())
+    assert await desk.commit(copies.mark(seen, machine(hosts().hosts["hosta"]), "home")) is not None
+    assert await desk.commit(clearing) is None
+    text = view(fields={"disks": [{"resource": "home", "mount": "/home"}]}).text
+    await desk.commit(Txn({}, {service_key("nfs"): (text, 0)}))
+    seen = replace(seen, outdated={("home", "hostb"): etcd.keys.entries[key].revision})
+    [(_, clearing)] = copies.cleared(seen, "hosta", look())
+    me = Incarnation("hosta", boot_id("hosta"))
+    assert (await fence_peer(desk, me, "home", ["hostb"], "later")).status == GOES_ON
+    assert await desk.commit(clearing) is None
+    mark = parse(Outdated, etcd.value(key) or "")
+    assert mark is not None
+    assert mark.since != "later"
 
 
 @simulated
