@@ -24,7 +24,7 @@ from reconciler.sim.scenario import Scenario, read, tell
 from reconciler.sim.store import SimStore
 from reconciler.spec import ServiceManifest
 from reconciler.store import Entry, Txn, outdated_key, owner_key
-from reconciler.worker import Worker
+from reconciler.transfers import Transfers
 from resources import disk
 from tests.sim.services import NFS, service
 
@@ -158,9 +158,9 @@ def mark_kept_where_one_stands(patch: Patch) -> None:
 
 def cleared_by_the_resynced_side(patch: Patch) -> None:
     """Whose own copy says that it is UpToDate: as it does when it does not know better."""
-    held_up = Worker._held_up
+    held_up = Transfers.held_up
 
-    async def clear(self: Worker, view: View, snapshot: Snapshot, verdict: Verdict) -> Plan:
+    async def clear(self: Transfers, view: View, snapshot: Snapshot, verdict: Verdict) -> Plan:
         me = self._p.machine.host
         for part, seen in snapshot.known():
             mark = view.outdated.get((part.kind.key(part.spec), me)) if part.kind.name == "disk" else None
@@ -169,7 +169,7 @@ def cleared_by_the_resynced_side(patch: Patch) -> None:
                 await self._p.store.commit(Txn({key: mark}, {}, (key,)))
         return await held_up(self, view, snapshot, verdict)
 
-    patch.setattr(Worker, "_held_up", clear)
+    patch.setattr(Transfers, "held_up", clear)
 
 
 def cleared_without_the_look(patch: Patch) -> None:
