@@ -21,7 +21,7 @@ put_secrets() {
         on_host "$1" sh -c 'umask 077 && cat >/etc/hactl/secrets/lab-bmc && sync -f /etc'
 }
 
-is_bmc() { [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline") == *"$HERE/tools/bmc.py $BMC_ADDRESS "* ]]; }
+is_bmc() { [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline") == *"/tools/bmc.py $BMC_ADDRESS "* ]]; } # of this lab, whichever tree began it
 
 bmc_pid() { # of the one of this lab, when it runs
     local pid
