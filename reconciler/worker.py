@@ -16,7 +16,7 @@ from loguru import logger
 
 from reconciler import copies, moves, restarts
 from reconciler.act import Outcome, Ran, act
-from reconciler.applied import Applied
+from reconciler.applied import Applied, parts_of
 from reconciler.failsafe import Promises
 from reconciler.mirror import Mirror
 from reconciler.observe import Snapshot, observe
@@ -29,9 +29,8 @@ from reconciler.session import SessionKeeper
 from reconciler.spec import SpecError
 from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import Store, StoreError, Txn, session_key
-from resources.kind import AnyPart, Role, Step, take_apart
+from resources.kind import AnyPart, Role, Step
 from resources.machine import Machine
-from resources.registry import KINDS
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 SETTLING = 0.5  # seconds between looks while something takes its time to become ready
@@ -164,7 +163,7 @@ class Worker:
         An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
         """
         owns = bool(self._memory.epoch)
-        parts = tuple(part for part in take_apart(view.manifest.spec, KINDS) if not (owns and part.kind.for_target))
+        parts = tuple(part for part in parts_of(view.text) if not (owns and part.kind.for_target))
         gone = self._p.applied.dropped(self.name, parts)
         both = tuple(sorted((*parts, *gone), key=lambda part: part.stage))
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
