@@ -18,13 +18,19 @@ check: prepare ## linters, types, unit tests, simulation: under 2 minutes, no ro
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	$(PYTEST) tests/unit tests/sim -n 2
 
+sim: prepare ## 2,000 random stories of ten simulated minutes each: all faults at once, all rules after each event
+	HACTL_STORIES=2000 $(PYTEST) tests/sim/test_random.py -n 2 -q
+
+soak: prepare ## random stories until stopped, on all cores; what breaks is kept as a scenario under soak/
+	$(BIN)/python -m reconciler.sim.soak
+
 contract: prepare ## the store's promises, on the simulated and on a real three-member etcd
 	$(PYTEST) tests/contract
 
 lab-test: prepare ## the main job on two real hosts and a witness; takes the lab up and down again
 	$(PYTEST) tests/lab
 
-test: can-lab check contract lab-test ## everything: what CI runs
+test: can-lab check sim contract lab-test ## everything: what CI runs
 
 demo: can-lab ## the main job, shown: an NFS service moves to the other host and back under a writing client
 	@python3 -m examples.lab.demo
@@ -49,4 +55,4 @@ clean: ## take the lab and its cache away, and .venv
 	-$(LAB) clean
 	rm -rf .venv
 
-.PHONY: help prepare check contract lab-test test demo bench can-lab schemas format lock clean
+.PHONY: help prepare check sim soak contract lab-test test demo bench can-lab schemas format lock clean

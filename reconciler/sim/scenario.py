@@ -24,6 +24,7 @@ import yaml
 from reconciler.records import Event, Status, parse
 from reconciler.session import Options
 from reconciler.sim import hands
+from reconciler.sim.client import PAUSE
 from reconciler.sim.cluster import Broken, Cluster, play
 from reconciler.sim.machine import EPOCH
 from reconciler.spec import Manifest, validate
@@ -54,6 +55,7 @@ class Scenario:
     manifests: tuple[Manifest, ...]
     story: tuple[Line, ...]
     options: Mapping[str, Options] = field(default_factory=dict)
+    pause: float = PAUSE  # seconds between a client's writes
 
 
 def load(directory: Path) -> Scenario:
@@ -104,7 +106,7 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
         await cluster.until_ready(within=1)
         return log
 
-    return play(story, scenario.manifests, seed, options=scenario.options)
+    return play(story, scenario.manifests, seed, options=scenario.options, pause=scenario.pause)
 
 
 async def _do(cluster: Cluster, line: Line) -> None:
