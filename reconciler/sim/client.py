@@ -21,16 +21,17 @@ class Client:
         self._address = ip_of(service.spec.get("addresses")[0].address)
         self.acknowledged = 0
         self.longest = 0.0
+        self.last = 0.0  # when the last one was acknowledged, in the story's seconds
 
     async def run(self) -> None:
         """For ever."""
         loop = asyncio.get_running_loop()
-        last = loop.time()
+        self.last = loop.time()
         while True:
             if await self._write():
                 self.acknowledged += 1
-                self.longest = max(self.longest, loop.time() - last)
-                last = loop.time()
+                self.longest = max(self.longest, loop.time() - self.last)
+                self.last = loop.time()
                 await asyncio.sleep(self._pause)
             else:
                 await asyncio.sleep(self._pause / 2)

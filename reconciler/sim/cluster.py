@@ -98,6 +98,7 @@ class Cluster:
         for one in services:
             self._install(one)
         for machine in self.machines.values():
+            self.world.hosts[machine.metadata.name].called(*(str(address) for address in machine.spec.addresses))
             self._let_fence(machine)
         self.world.handle_fencing(self._fence_peer)
 

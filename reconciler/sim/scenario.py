@@ -73,6 +73,11 @@ def read(story: str) -> tuple[Line, ...]:
     return tuple(_line(text) for text in story.splitlines() if text.split("#")[0].strip())
 
 
+def fault(text: str) -> Line:
+    """`10s power hosta off`. Raises ValueError."""
+    return _line(re.sub(r"^\s*([\d.]+)s\b", r"\1", text))
+
+
 def _line(text: str) -> Line:
     at, command, *words = shlex.split(text, comments=True)
     if not hasattr(hands, _function(command)):
@@ -96,8 +101,7 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
                 await cluster.run(max(0.0, began + line.at - cluster.now))
                 if line.command == "end":
                     return log_of(cluster, began)
-                cluster.world.happened("*", str(line))
-                await _do(cluster, line)
+                await do(cluster, line)
             except Broken as e:
                 raise Broken(f"{scenario.name}, seed {seed}, at {line.at:g} {line}: {e}") from e
         await cluster.until_ready()
@@ -109,7 +113,9 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
     return play(story, scenario.manifests, seed, options=scenario.options, pause=scenario.pause)
 
 
-async def _do(cluster: Cluster, line: Line) -> None:
+async def do(cluster: Cluster, line: Line) -> None:
+    """What the line says, now. Raises Broken."""
+    cluster.world.happened("*", str(line))
     command: Command = getattr(hands, _function(line.command))
     try:
         done = command(cluster, *line.words)
