@@ -18,10 +18,11 @@ check: prepare ## linters, types, unit tests, simulation: under 2 minutes, no ro
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	$(PYTEST) tests/unit tests/sim -n 2 -m "not long"
 
-sim: prepare ## the long part of the simulation, and the model of the protocol, explored exhaustively
+sim: prepare ## agents killed after every effect, 2,000 random stories of all faults at once; the model of the protocol
 	$(PYTEST) tests/sim tests/model -n 2 -m long
+	HACTL_STORIES=2000 $(PYTEST) tests/sim/test_random.py -n 2
 
-soak: prepare ## random stories of faults on all cores until Ctrl-C; what breaks is kept as a scenario
+soak: prepare ## random stories until stopped, on all cores; what breaks is kept as a scenario under soak/
 	$(BIN)/python -m reconciler.sim.soak
 
 contract: prepare ## the store's promises, on the simulated and on a real three-member etcd

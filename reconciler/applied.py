@@ -6,16 +6,22 @@ Kept under /run: a reboot forgets it, as it forgets the resources.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 
-from reconciler.spec import ServiceManifest, SpecError, parse_service
+from reconciler.spec import SpecError, parse_service
 from resources.kind import AnyPart, take_apart
 from resources.machine import Machine
 from resources.registry import KINDS
 
 DIRECTORY = "/run/hactl/applied"
 SETTLED = "/run/hactl/settled"
+
+
+@lru_cache(maxsize=64)
+def parts_of(text: str) -> tuple[AnyPart, ...]:
+    """Of a service's spec as it stands in etcd, in the order in which they come up. Raises SpecError."""
+    return take_apart(parse_service(text).spec, KINDS)
 
 
 class Applied:
@@ -52,16 +58,16 @@ class Applied:
         """The parts that were applied and are no longer in the spec. Of a gate there is nothing to put down."""
         kept = {part.id for part in parts}
         found: dict[str, AnyPart] = {}
-        for manifest in self._manifests(name):
-            for part in take_apart(manifest.spec, KINDS):
+        for text in self._texts(name):
+            for part in self._parts(text):
                 if part.id not in kept and not part.kind.for_target:
                     found.setdefault(part.id, part)
         return tuple(found.values())
 
-    def _manifests(self, name: str) -> Iterator[ServiceManifest]:
-        for text in self._texts(name):
-            with suppress(SpecError):  # written by another version; what it brought up is found by its kinds or a human
-                yield parse_service(text)
+    def _parts(self, text: str) -> tuple[AnyPart, ...]:
+        with suppress(SpecError):  # written by another version; what it brought up is found by its kinds or a human
+            return parts_of(text)
+        return ()
 
     def _texts(self, name: str) -> list[str]:
         if name not in self._known:

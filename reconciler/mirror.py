@@ -55,6 +55,7 @@ class Mirror:
     def __init__(self, store: Store, machine: Machine, changed: Callable[[str], None]) -> None:
         self._store, self._machine, self._changed = store, machine, changed
         self._entries: dict[str, Entry] = {}
+        self._views: dict[str, View] = {}  # read from the entries as they are
         self._absent: dict[str, float] = {}
         self._told = 0  # up to which revision etcd has told of all changes
         self._gone: dict[str, int] = {}  # keys that this host deleted, at which revision, until etcd tells of it
@@ -68,6 +69,7 @@ class Mirror:
                 listing = await self._store.list(ROOT)
                 self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
                 self._told, self._gone = listing.revision, {}
+                self._views.clear()
                 self._absent = {}  # what happened before the listing was not seen
                 self._save()
                 self.synced.set()
@@ -91,6 +93,7 @@ class Mirror:
         self._gone.pop(change.key, None)
         if change.key.startswith(SESSIONS):
             self._session_changed(change)
+        self._views.clear()
         if change.entry is None:
             self._entries.pop(change.key, None)
         else:
@@ -137,6 +140,7 @@ class Mirror:
         try:
             rows = json.loads(text or "[]")
             self._entries = {key: Entry(key, value, revision, created) for key, value, revision, created in rows}
+            self._views.clear()
         except (ValueError, TypeError):
             return False
         return bool(self._entries)
@@ -154,6 +158,7 @@ class Mirror:
         known = self._entries.get(key)
         if revision <= self._told or (known is not None and known.revision >= revision):
             return
+        self._views.clear()
         if value is None:
             self._gone[key] = revision
             self._entries.pop(key, None)
@@ -171,6 +176,11 @@ class Mirror:
         entry = self._entries.get(service_key(name))
         if entry is None:
             return None
+        if name not in self._views:
+            self._views[name] = self._read(name, entry)
+        return self._views[name]
+
+    def _read(self, name: str, entry: Entry) -> View:
         manifest = parse_service(entry.value)
         if manifest.metadata.name != name:
             raise SpecError([(("metadata", "name"), f"is {manifest.metadata.name!r} under the key of {name!r}")])

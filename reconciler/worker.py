@@ -15,6 +15,7 @@ from loguru import logger
 
 from reconciler import drift, restarts
 from reconciler.act import Outcome, Ran, act
+from reconciler.applied import parts_of
 from reconciler.observe import Snapshot, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide
 from reconciler.plan import Plan, plan
@@ -24,8 +25,7 @@ from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import StoreError
 from reconciler.teller import Teller
 from reconciler.transfers import GONE, SETTLING, Memory, Parts, Transfers
-from resources.kind import AnyPart, Role, Stage, Step, take_apart
-from resources.registry import KINDS
+from resources.kind import AnyPart, Role, Stage, Step
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 NEVER = float("-inf")
@@ -142,7 +142,7 @@ class Worker:
         An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
         """
         owns = bool(self._memory.epoch)
-        parts = tuple(part for part in take_apart(view.manifest.spec, KINDS) if not (owns and part.kind.for_target))
+        parts = tuple(part for part in parts_of(view.text) if not (owns and part.kind.for_target))
         gone = self._p.applied.dropped(self.name, parts)
         both = tuple(sorted((*parts, *gone), key=lambda part: part.stage))
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -198,7 +199,7 @@ class Part(Generic[S, Seen]):
     kind: Kind[S, Seen]
     spec: S
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"{self.kind.name}/{self.kind.key(self.spec)}"
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, status, topics
+from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, simulate, status, topics
 from reconciler.cli.errors import Code, Refused
 from reconciler.spec import SpecError
 from reconciler.store import Denied, StoreError, StoreUnreachable
@@ -33,6 +33,7 @@ app.command("apply")(apply.command)
 app.command("get")(get.command)
 app.command("delete")(delete.command)
 app.command("confirm-dead")(dead.command)
+app.command("simulate")(simulate.command)
 app.command("help")(topics.command)
 app.command("agent")(agent.command)
 
@@ -68,6 +69,7 @@ def hactl(
     hactl status                              what runs where, could it move now, and if not why
     hactl plan nfs primary=hostb              the steps of each host, nothing done
     hactl set nfs primary=hostb --wait        move it, and watch
+    hactl simulate nfs.yaml                   what would happen if its host died now
     hactl apply -f nfs.yaml --reason "why"    make etcd say what a file says
     hactl audit nfs                           who changed what, when, from where, why
     hactl events nfs                          what the hosts did about it, step by step

@@ -21,6 +21,8 @@ LASTS = 600.0  # seconds of a story
 BETWEEN = 20.0  # seconds from one fault to the next, on average
 HEALS = (1.0, 90.0)  # seconds until it is put right
 
+WRITES = 0.5  # seconds between two writes of a client
+
 Fault = tuple[str, str]  # what is done, and what puts it right ("" when it is over by itself)
 
 
@@ -186,7 +188,7 @@ def random_scenario(seed: int, manifests: Sequence[Manifest] = ()) -> Scenario:
     guarded = Options(watchdog="/dev/watchdog", watchdog_seconds=chance.choice([6.0, 10.0, 30.0]))
     hosts = sorted({host for one in cluster if isinstance(one, ServiceManifest) for host in one.spec.hosts})
     options = {host: chance.choice([Options(), guarded, guarded]) for host in hosts}
-    return Scenario(f"seed-{seed}", cluster, Chance(seed, cluster).story(), options)
+    return Scenario(f"seed-{seed}", cluster, Chance(seed, cluster).story(), options, WRITES)
 
 
 def random_cluster(seed: int) -> tuple[Manifest, ...]:

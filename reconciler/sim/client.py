@@ -9,30 +9,32 @@ from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
 from resources.words import disks
 
-PAUSE, RETRY, PATIENCE = 0.2, 0.1, 5.0  # seconds
+PAUSE, PATIENCE = 0.2, 5.0  # seconds
 
 
 class Client:
-    """`acknowledged`: writes; `longest`: seconds between two of them. A write goes to every disk of the service."""
+    """`pause`: seconds between two writes; `acknowledged`: writes; `longest`: seconds between two of them. A write goes
+    to every disk of the service."""
 
-    def __init__(self, world: World, service: ServiceManifest) -> None:
-        self._world, self._service = world, service
+    def __init__(self, world: World, service: ServiceManifest, pause: float = PAUSE) -> None:
+        self._world, self._service, self._pause = world, service, pause
         self._address = ip_of(service.spec.get("addresses")[0].address)
         self.acknowledged = 0
         self.longest = 0.0
+        self.last = 0.0  # when the last one was acknowledged, in the story's seconds
 
     async def run(self) -> None:
         """For ever."""
         loop = asyncio.get_running_loop()
-        last = loop.time()
+        self.last = loop.time()
         while True:
             if await self._write():
                 self.acknowledged += 1
-                self.longest = max(self.longest, loop.time() - last)
-                last = loop.time()
-                await asyncio.sleep(PAUSE)
+                self.longest = max(self.longest, loop.time() - self.last)
+                self.last = loop.time()
+                await asyncio.sleep(self._pause)
             else:
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(self._pause / 2)
 
     async def _write(self) -> bool:
         """Was it acknowledged within the client's patience? It may be later."""

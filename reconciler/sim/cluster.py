@@ -23,7 +23,7 @@ from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.loop import Agent, Options
 from reconciler.records import Death, Owner, Status, stamp
 from reconciler.records import parse as parse_record
-from reconciler.sim.client import Client
+from reconciler.sim.client import PAUSE, Client
 from reconciler.sim.clock import simulate
 from reconciler.sim.hoststore import HostStore
 from reconciler.sim.machine import EPOCH, Killed, SimMachine
@@ -87,6 +87,7 @@ class Cluster:
         self.agents: dict[str, Running] = {}
         self.clients: dict[str, Client] = {}
         self.tap: Callable[[str, str], None] = lambda _host, _effect: None
+        self.pause = PAUSE  # seconds between a client's writes
         self.restarts = True
         self.masked: set[str] = set()  # hosts whose agent is not started
         self.over = False
@@ -97,6 +98,7 @@ class Cluster:
         for one in services:
             self._install(one)
         for machine in self.machines.values():
+            self.world.hosts[machine.metadata.name].called(*(str(address) for address in machine.spec.addresses))
             self._let_fence(machine)
         self.world.handle_fencing(self._fence_peer)
 
@@ -122,7 +124,7 @@ class Cluster:
         for name in sorted(self.services):
             await self.apply(self.services[name])
             if clients:
-                self.clients[name] = Client(self.world, self.services[name])
+                self.clients[name] = Client(self.world, self.services[name], self.pause)
                 self._keep(asyncio.create_task(self.clients[name].run()))
         for host in self.hosts:
             self.start_agent(host)
@@ -365,12 +367,14 @@ def play(
     seed: int = 1,
     *,
     options: HostOptions | None = None,
+    pause: float = PAUSE,
     start: bool = True,
 ) -> T:
     """Tell a story of a cluster that has just been started. Raises Broken, also for what broke at its very end."""
 
     async def told() -> T:
         cluster = Cluster(seed, manifests, options)
+        cluster.pause = pause
         try:
             if start:
                 await cluster.start()

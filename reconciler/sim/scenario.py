@@ -24,6 +24,7 @@ import yaml
 from reconciler.records import Event, Status, parse
 from reconciler.session import Options
 from reconciler.sim import hands
+from reconciler.sim.client import PAUSE
 from reconciler.sim.cluster import Broken, Cluster, play
 from reconciler.sim.machine import EPOCH
 from reconciler.spec import Manifest, validate
@@ -54,6 +55,7 @@ class Scenario:
     manifests: tuple[Manifest, ...]
     story: tuple[Line, ...]
     options: Mapping[str, Options] = field(default_factory=dict)
+    pause: float = PAUSE  # seconds between a client's writes
 
 
 def load(directory: Path) -> Scenario:
@@ -69,6 +71,11 @@ def load(directory: Path) -> Scenario:
 def read(story: str) -> tuple[Line, ...]:
     """The lines of a story. Raises ValueError."""
     return tuple(_line(text) for text in story.splitlines() if text.split("#")[0].strip())
+
+
+def fault(text: str) -> Line:
+    """`10s power hosta off`. Raises ValueError."""
+    return _line(re.sub(r"^\s*([\d.]+)s\b", r"\1", text))
 
 
 def _line(text: str) -> Line:
@@ -94,8 +101,7 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
                 await cluster.run(max(0.0, began + line.at - cluster.now))
                 if line.command == "end":
                     return log_of(cluster, began)
-                cluster.world.happened("*", str(line))
-                await _do(cluster, line)
+                await do(cluster, line)
             except Broken as e:
                 raise Broken(f"{scenario.name}, seed {seed}, at {line.at:g} {line}: {e}") from e
         await cluster.until_ready()
@@ -104,10 +110,12 @@ def tell(scenario: Scenario, seed: int) -> list[str]:
         await cluster.until_ready(within=1)
         return log
 
-    return play(story, scenario.manifests, seed, options=scenario.options)
+    return play(story, scenario.manifests, seed, options=scenario.options, pause=scenario.pause)
 
 
-async def _do(cluster: Cluster, line: Line) -> None:
+async def do(cluster: Cluster, line: Line) -> None:
+    """What the line says, now. Raises Broken."""
+    cluster.world.happened("*", str(line))
     command: Command = getattr(hands, _function(line.command))
     try:
         done = command(cluster, *line.words)

@@ -145,6 +145,10 @@ class Host:
         now = asyncio.get_running_loop().time()
         self.booted, self.clock_rate = now - self.monotonic() / rate, rate
 
+    def called(self, address: str = "", *_: str) -> None:
+        """Its own address, by the first that its spec has."""
+        self.own_address = address or self.own_address
+
     def place(self, domain: str | None) -> Place | None:
         if domain is None:
             return self.base
