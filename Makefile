@@ -18,8 +18,8 @@ check: prepare ## linters, types, unit tests, simulation: under 2 minutes, no ro
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	$(PYTEST) tests/unit tests/sim -n 2
 
-sim: prepare ## 2,000 random stories of ten simulated minutes each: all faults at once, all rules after each event
-	HACTL_STORIES=2000 $(PYTEST) tests/sim/test_random.py -n 2 -q
+sim: prepare ## 2,000 random stories of ten simulated minutes; each pair of (step, fault) of a move and a takeover
+	HACTL_STORIES=2000 $(PYTEST) tests/sim/test_random.py tests/sim/test_interrupted.py -n 2
 
 soak: prepare ## random stories until stopped, on all cores; what breaks is kept as a scenario under soak/
 	$(BIN)/python -m reconciler.sim.soak
