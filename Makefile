@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 LAB := examples/lab/lab
+STORIES := 1000
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,9 +19,9 @@ check: prepare ## linters, types, unit tests, simulation: under 2 minutes, no ro
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	$(PYTEST) tests/unit tests/sim -n 2 -m "not long"
 
-sim: prepare ## moves interrupted after every effect by every fault, 2,000 random stories, the model of the protocol
+sim: prepare ## moves interrupted after every effect by every fault, 1,000 random stories, the model of the protocol
 	$(PYTEST) tests/sim tests/model -n 2 -m long
-	HACTL_STORIES=2000 $(PYTEST) tests/sim/test_random.py tests/sim/test_interrupted.py -n 2
+	HACTL_STORIES=$(STORIES) $(PYTEST) tests/sim/test_random.py tests/sim/test_interrupted.py -n 2
 
 soak: prepare ## random stories until stopped, on all cores; what breaks is kept as a scenario under soak/
 	$(BIN)/python -m reconciler.sim.soak
