@@ -1,4 +1,4 @@
-"""hactl simulate: the command. What it does is in `simulated`, loaded when it is asked for: hosts need no simulation."""
+"""hactl simulate: the command. What it does is in `simulated`, loaded when it is asked for: hosts run without it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def command(
     destroy HOST DOMAIN    unit HOST DOMAIN UNIT failed    fault HOST "mount /srv" fail|hang|none    confirm-dead HOST
     """
     from reconciler.cli import simulated
+    from reconciler.session import Options
 
-    options = simulated.Options(lease=lease, watchdog="/dev/watchdog" if watchdog else "", watchdog_seconds=watchdog)
+    options = Options(lease=lease, watchdog="/dev/watchdog" if watchdog else "", watchdog_seconds=watchdog)
     simulated.show(files, faults or [], seconds, options, failsafe=failsafe, seed=seed)
