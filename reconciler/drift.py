@@ -42,9 +42,11 @@ def found(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> dict[str, 
     wrong = {}
     for part, seen in snapshot.known():
         wanted = Role.ABSENT if part.id in dropped else role
-        broken = [one.reason for one in part.kind.conditions(part.spec, wanted, seen) if one.broken]
-        if broken:
-            wrong[part.id] = "; ".join(broken)
+        conditions = part.kind.conditions(part.spec, wanted, seen)
+        # What merely takes its time is none, unless there is something to do about it: a disk that was detached.
+        told = [one.reason for one in conditions if one.broken or part.kind.plan(part.spec, wanted, seen)]
+        if told:
+            wrong[part.id] = "; ".join(told)
     if halves := _half_switched(snapshot):
         wrong[DISKS] = halves
     return wrong

@@ -175,11 +175,14 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         if role is Role.ACTIVE:
             # DRBD would promote a copy that is still being resynced, and serve it from the peer: until that is lost.
             behind = any(volume.disk not in CURRENT for volume in seen.volumes)
-            return [] if seen.role == "Primary" or behind else [Promote(f"it is {seen.role}", spec.resource)]
+            if seen.role != "Primary":
+                return [] if behind else [Promote(f"it is {seen.role}", spec.resource)]
+            # Served by a peer meanwhile. DRBD itself refuses to attach older data to a Primary that no peer serves.
+            return [Attach("it has no disk under it here", spec.resource)] if _detached(seen) else []
         if seen.role == "Primary":
             return [Demote("this host is not to be its primary", spec.resource)]
-        diskless = [volume for volume in seen.volumes if volume.disk == "Diskless"]
-        return [Attach("it has no disk under it here", spec.resource)] if diskless and role is Role.STANDBY else []
+        attach = role is Role.STANDBY and _detached(seen)
+        return [Attach("it has no disk under it here", spec.resource)] if attach else []
 
     def conditions(self, spec: DiskSpec, role: Role, seen: Disk | None) -> list[Condition]:
         if seen is None:
@@ -250,6 +253,10 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
 
 def _not_configured(spec: DiskSpec) -> str:
     return f"disk {spec.resource} is not up on this host (drbdadm up {spec.resource})"
+
+
+def _detached(disk: Disk) -> bool:
+    return any(volume.disk == "Diskless" for volume in disk.volumes)
 
 
 def _missing(spec: DiskSpec, disk: Disk) -> list[str]:

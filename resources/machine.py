@@ -154,6 +154,10 @@ class Machine(Protocol):
     async def unmount(self, target: str, *, domain: str | None, timeout: float) -> None:
         """Raises Busy while a process uses it; not mounted: nothing."""
 
+    async def make_writable(self, target: str, *, domain: str | None, timeout: float) -> None:
+        """Take the read-only mark from what is mounted there, its users undisturbed. Raises MachineError where the
+        kernel refuses: it saw an error on the filesystem, or the device can only be read."""
+
     async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
         """Processes with a file, directory, root or map on what is mounted at `target`."""
 

@@ -96,6 +96,25 @@ class Unmount(Step):
         raise MachineError(f"{self.spec.target} stays busy: {_users(users)}")
 
 
+@dataclass(frozen=True)
+class MakeWritable(Step):
+    """Its users keep it: the kernel's NFS server would not let go of it."""
+
+    spec: MountSpec
+    exclusive = True
+    timeout = PATIENCE + 5
+
+    def __str__(self) -> str:
+        return f"make {self.spec.target} writable"
+
+    @property
+    def done(self) -> str:
+        return f"{self.spec.target} made writable"
+
+    async def run(self, machine: Machine) -> None:
+        await machine.make_writable(self.spec.target, domain=self.spec.domain, timeout=PATIENCE)
+
+
 def _users(processes: Sequence[Process]) -> str:
     if not processes:
         return "no process holds it, so the kernel does (an NFS export, a loop device, a mount below it?)"
@@ -154,8 +173,7 @@ class MountKind(Kind[MountSpec, MountSeen]):
             case top if top.device != seen.device:
                 return [Mount(f"{top.source} is mounted there instead", spec)]
             case top if top.readonly and not spec.readonly:
-                again = "it has become read-only"
-                return [Unmount(again, spec), Mount(again, spec)]
+                return [MakeWritable("it has become read-only", spec)]
         return []
 
     def conditions(self, spec: MountSpec, role: Role, seen: MountSeen) -> list[Condition]:
@@ -167,7 +185,9 @@ class MountKind(Kind[MountSpec, MountSeen]):
             case top if top.device != seen.device:
                 return [Condition(f"{top.source} is mounted at {spec.target} instead of disk {spec.resource}")]
             case top if top.readonly and not spec.readonly:
-                return [Condition(f"{spec.target} is mounted read-only: did the kernel see an error on it?")]
+                return [
+                    Condition(f"{spec.target} is mounted read-only: by hand, or the kernel saw an error on it (dmesg)")
+                ]
         return []
 
     def says(self, spec: MountSpec, seen: MountSeen) -> str:

@@ -4,6 +4,7 @@ Both in one run, in pairs, in turn; medians. The lab must be up (make demo leave
 that can do the job: no check, no proof, no record. The aim: hactl's gap is not longer.
 
 `bench.py takeover`: what each fault of the host that has it costs a client, beside what simply must be waited for.
+`bench.py drift`: after how many seconds what was broken by hand is seen, and repaired; medians of five.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import statistics
 import sys
 import time
 
-from examples.lab import faults, measure, rig
+from examples.lab import breaks, faults, measure, rig
 
 PAIRS = 5
+TIMES = 5  # each thing is broken by hand
 MEASURED = (faults.PowerCut, faults.Frozen, faults.CutOff)
 SETTLE = 8  # seconds of writing between two moves: NFSv4's grace of the one must not reach into the next
 
@@ -54,7 +56,12 @@ mount_in() {
 
 def main() -> int:
     try:
-        return takeovers() if sys.argv[1:] == ["takeover"] else bench(PAIRS)
+        match sys.argv[1:]:
+            case ["takeover"]:
+                return takeovers()
+            case ["drift", *times]:
+                return drifts(int(times[0]) if times else TIMES)
+        return bench(PAIRS)
     except rig.LabError as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
@@ -107,6 +114,30 @@ def takeovers() -> int:
     print("ours: the first write less session, watchdog's time and steps (aim: at most 2.0 after a power cut)")
     print(f"writes {found['writes']}, lost {found['lost'] + found['wrong']}")
     return 1 if found["lost"] or found["wrong"] else 0
+
+
+def drifts(times: int) -> int:
+    """Each thing that somebody may break by hand, on whichever host has the service."""
+    owner = rig.status("nfs")["owner"]
+    standby = next(host for host in rig.HOSTS if host != owner)
+    print(f"{'broken by hand':36}  {'seen after':>10}  {'repaired after':>14}  longest stall   (medians of {times})")
+    with rig.writing() as client:
+        for one in breaks.BREAKS:
+            found, stalls = [], []
+            for _ in range(times):
+                rig.ready("nfs", owner)
+                client.writes_on(90)
+                since = client.now()
+                found.append(breaks.healed(one, owner, standby))
+                client.writes_on(90)
+                stalls.append(client.stalls(since)[0][0])
+            seen = statistics.median(one.seen for one in found)
+            repaired = statistics.median(one.repaired or 0.0 for one in found)
+            print(f"{one.name:36}  {seen:8.3f} s  {repaired:12.3f} s  {statistics.median(stalls):6.1f} s", flush=True)
+        rig.ready("nfs", owner)
+        end = client.end()
+    print(f"writes {end['writes']}, lost {end['lost'] + end['wrong']}")
+    return 1 if end["lost"] or end["wrong"] else 0
 
 
 def by_script(client: rig.Client, source: str, target: str) -> float:

@@ -189,6 +189,10 @@ class Linux(Machine):
         if domain is None or init is not None:
             await mounting.unmount(target, init=init, timeout=timeout)
 
+    async def make_writable(self, target: str, *, domain: str | None, timeout: float) -> None:
+        init = await self._init(domain) if domain is not None else None
+        await mounting.make_writable(target, init=init, timeout=timeout)
+
     async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
         there = [one for one in await self.mounts(domain) if one.target == target]
         if not there:

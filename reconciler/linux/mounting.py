@@ -99,6 +99,27 @@ async def unmount(target: str, *, init: int | None, timeout: float) -> None:
             raise MachineError(f"{target} cannot be unmounted: {e.strerror}") from e
 
 
+async def make_writable(target: str, *, init: int | None, timeout: float) -> None:
+    """See `Machine.make_writable`: the filesystem's mark, then the mount's. Raises MachineError."""
+
+    def job(enter: Callable[[], None]) -> None:
+        enter()
+        context = syscalls.fspick(target)
+        try:
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, "rw")
+            syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_RECONFIGURE)
+        finally:
+            os.close(context)
+        syscalls.clear_readonly(target)
+
+    try:
+        await in_thread(job, timeout, f"making {target} writable", init)
+    except OSError as e:
+        refused = "the kernel saw an error on it (dmesg), or its device can only be read"
+        why = refused if e.errno in (errno.EROFS, errno.EUCLEAN, errno.EIO) else e.strerror
+        raise MachineError(f"{target} cannot be made writable again: {why}") from e
+
+
 async def in_thread(job: Callable[[Callable[[], None]], None], timeout: float, what: str, init: int | None) -> None:
     """Run `job(enter)` in a thread of its own; `enter()` takes it into the mount namespace of `init`, None: it stays.
 

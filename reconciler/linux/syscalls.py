@@ -18,9 +18,12 @@ CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 
-_MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2 = 429, 430, 431, 432, 437
+_MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _FSPICK, _OPENAT2, _MOUNT_SETATTR = 429, 430, 431, 432, 433, 437, 442
 
-FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE = 0, 1, 6, 7
+FSPICK_CLOEXEC, FSPICK_SYMLINK_NOFOLLOW = 0x1, 0x2
+MOUNT_ATTR_RDONLY = 0x1
+AT_SYMLINK_NOFOLLOW = 0x100
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
 FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1
 RESOLVE_IN_ROOT = 0x10
@@ -58,6 +61,17 @@ def fsopen(fstype: str) -> int:
 def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
     """Configure it, or with FSCONFIG_CMD_CREATE make its superblock."""
     _call(_FSCONFIG, key or "", fd, command, key.encode() if key else None, value.encode() if value else None, 0)
+
+
+def fspick(target: str) -> int:
+    """A context to configure anew the filesystem that is mounted there."""
+    return _call(_FSPICK, target, AT_FDCWD, target.encode(), FSPICK_CLOEXEC | FSPICK_SYMLINK_NOFOLLOW)
+
+
+def clear_readonly(target: str) -> None:
+    """mount_setattr(2): of this mount alone, not of its filesystem."""
+    attributes = struct.pack("QQQQ", 0, MOUNT_ATTR_RDONLY, 0, 0)
+    _call(_MOUNT_SETATTR, target, AT_FDCWD, target.encode(), AT_SYMLINK_NOFOLLOW, attributes, len(attributes))
 
 
 def fsmount(fd: int, attributes: int) -> int:

@@ -21,7 +21,10 @@ NEEDS_DATA = (17, "State change failed: (-2) Need access to UpToDate data")
 TWO_PRIMARIES = (11, "State change failed: (-1) Multiple primaries not allowed by config")
 NOT_OUTDATED = (11, "State change failed: (-7) Refusing to be Primary while peer is not outdated")
 HELD_OPEN = (11, "State change failed: (-12) Device is held open by someone")
+NOT_CURRENT = (10, "Failure: (138) Can only attach to the data we lost last (see kernel log).")
 NOT_UP = (10, "unknown resource")
+
+WITHOUT_DATA = ("Diskless", "Inconsistent")  # a Primary with such a copy is served by its peer
 
 Handler = Callable[[str, str, str], Awaitable[int]]  # (host, resource, peer) -> exit status
 
@@ -95,6 +98,12 @@ class Resource:
 
     def peer(self, host: str) -> Copy:
         return next(copy for name, copy in self.copies.items() if name != host)
+
+    def served(self, host: str) -> Write:
+        """What is read there: of its own copy, or of the peer's while that serves it."""
+        copy, peer = self.copies[host], self.peer(host)
+        by_peer = copy.disk in WITHOUT_DATA and self.connected and peer.disk == "UpToDate"
+        return peer.data if by_peer else copy.data
 
     @property
     def syncing(self) -> str:
@@ -217,12 +226,17 @@ class Resource:
         return 0, ""
 
     def adjust(self, host: str) -> tuple[int, str]:
-        """drbdadm adjust: attached and connecting, as it is configured."""
+        """drbdadm adjust: attached and connecting, as it is configured. A Primary takes its own copy back only where
+        its peer is there to say what that lacks."""
         copy = self.copies[host]
         if not copy.up:
             return NOT_UP
         if copy.disk == "Diskless":
-            copy.disk = "Consistent"
+            if copy.role == "Primary" and not self.connected:
+                return NOT_CURRENT
+            current = self.connected and copy.data is self.peer(host).data
+            copy.disk = "UpToDate" if current else "Inconsistent" if self.connected else "Consistent"
+            self.peer(host).peer_disk = copy.disk
             self._said(host, self.name, "attached")
         copy.standalone = False
         self.look()
@@ -277,8 +291,9 @@ class Resource:
     def write(self, host: str, acknowledged: Callable[[], None]) -> None:
         """By the mounted filesystem of that host. `acknowledged` is called once, now, later or never."""
         copy = self.copies[host]
-        if copy.disk == "Diskless":
-            return  # an I/O error
+        if copy.disk in WITHOUT_DATA:
+            self._write_by_peer(host, acknowledged)
+            return
         if copy.suspended != "no":
             copy.pending.append((None, acknowledged))
             return
@@ -289,6 +304,13 @@ class Resource:
         if self.connected:
             self._replicate(copy)
         self._acknowledge(copy.data, acknowledged)
+
+    def _write_by_peer(self, host: str, acknowledged: Callable[[], None]) -> None:
+        """Its own copy is away or being resynced; an I/O error where no peer serves it."""
+        peer = self.peer(host)
+        if self.connected and self._reachable() and peer.disk == "UpToDate":
+            peer.data = Write(peer.data.depth + 1, peer.data)
+            self._acknowledge(peer.data, acknowledged)
 
     def resume(self, host: str) -> None:
         """Held I/O goes on: the peer is back, or surely outdated."""

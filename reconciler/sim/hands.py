@@ -202,11 +202,18 @@ def unmount(cluster: Cluster, host: str, domain: str, target: str) -> None:
     cluster.world.hosts[host].unmount(_place(cluster, host, domain), target)
 
 
+def readonly(cluster: Cluster, host: str, domain: str, target: str) -> None:
+    """mount -o remount,ro, by hand."""
+    cluster.world.hosts[host].remount(_place(cluster, host, domain), target, readonly=True)
+
+
 async def drbdadm(cluster: Cluster, host: str, verb: str, disk: str) -> None:
-    """primary or secondary, by hand."""
+    """primary, secondary or detach, by hand."""
     there = cluster.world.disks[disk]
     if verb == "primary":
         await there.promote(host)
+    elif verb == "detach":
+        there.detach(host)
     else:
         there.demote(host, in_use=cluster.world.hosts[host].uses(f"147:{there.minor}"))
 

@@ -221,6 +221,14 @@ class SimMachine:
 
         await self.does(f"unmount {target}", 0.05, effect)
 
+    async def make_writable(self, target: str, *, domain: str | None, timeout: float) -> None:
+        place = self.inside(domain)
+
+        def effect() -> None:
+            self.sim.remount(place, target, readonly=False)
+
+        await self.does(f"make-writable {target}", 0.02, effect)
+
     async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
         await self.takes(0.05)
         place = self._place_or_none(domain)

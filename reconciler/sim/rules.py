@@ -108,7 +108,7 @@ class Rules:
             for copy in disk.copies.values():
                 serves = copy.role == "Primary" and copy.suspended == "no" and copy.disk != "Diskless"
                 serves = serves and not self.world.hosts[copy.host].doomed
-                if serves and not copy.data.includes(disk.acknowledged):
+                if serves and not disk.served(copy.host).includes(disk.acknowledged):
                     yield f"disk {disk.name} is served by {copy.host} without writes that were acknowledged"
 
 

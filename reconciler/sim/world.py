@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from ipaddress import ip_interface
 
@@ -191,6 +191,12 @@ class Host:
         if there:
             place.mounts.remove(there[-1])
             self.happened(f"{target} unmounted", f"mounts/{place.domain or ''}")
+
+    def remount(self, place: Place, target: str, *, readonly: bool) -> None:
+        there = [one for one in place.mounts if one.target == target]
+        if there:
+            place.mounts[place.mounts.index(there[-1])] = replace(there[-1], readonly=readonly)
+            self.happened(f"{target} made {'read-only' if readonly else 'writable'}", f"mounts/{place.domain or ''}")
 
     def add_address(self, place: Place, address: Address) -> None:
         place.addresses.append(address)

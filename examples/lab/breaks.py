@@ -1,0 +1,188 @@
+"""What somebody may break of a running NFS service by hand, on the lab's real hosts; the agents must put it right.
+
+For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all of them share.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from examples.lab import rig
+
+SERVICE = "nfs"
+
+# Ways into the container. `now` prints the moment of what follows it.
+WAYS = """set -e
+controller() { cat /run/libvirt/lxc/nfs.pid; }
+init() { pgrep -P "$(controller)" | head -n 1; }
+machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
+inside() { nsenter -t "$(init)" "$@"; }
+now() { date +%s.%N; }
+"""
+FREE = "systemctl -M $(machine) stop nfs-server.service; inside -m umount /var/lib/nfs"
+
+
+@dataclass(frozen=True)
+class Break:
+    """`part`: how the resource begins that the drift is told about, `says`: words of it. `deed` is done on the active
+    host, then `other` on the standby, whose moment counts if it tells one; `mend` undoes on both what agents do not."""
+
+    name: str
+    part: str
+    says: str
+    deed: str = ""
+    other: str = ""
+    mend: str = ""
+    told_by: str = "active"  # or standby: whose drift it is
+
+
+BREAKS = (
+    Break(
+        "address removed",
+        "address/192.0.2.10",
+        "192.0.2.10/24 is missing",
+        "I=$(init); now; nsenter -t $I -n ip address delete 192.0.2.10/24 dev eth0",
+    ),
+    Break(
+        "IPv6 address removed",
+        "address/2001:db8::10",
+        "2001:db8::10/64 is missing",
+        "I=$(init); now; nsenter -t $I -n ip address delete 2001:db8::10/64 dev eth0",
+    ),
+    Break(
+        "address moved to another interface",
+        "address/192.0.2.10",
+        "on lo instead of eth0",
+        "I=$(init); now; nsenter -t $I -n sh -c "
+        "'ip address delete 192.0.2.10/24 dev eth0; ip address add 192.0.2.10/24 dev lo'",
+    ),
+    Break(
+        "address in use elsewhere",
+        "address/192.0.2.10",
+        "192.0.2.10",
+        other="now; ip address add 192.0.2.10/32 dev vec0; arping -q -U -c 1 -I vec0 192.0.2.10 || true",
+        mend="ip address delete 192.0.2.10/32 dev vec0 2>/dev/null || true",
+    ),
+    Break(
+        "unit stopped",
+        "unit/nfs-server.service",
+        "nfs-server.service is inactive",
+        "M=$(machine); now; systemctl -M $M stop nfs-server.service",
+    ),
+    Break(
+        "unit killed",
+        "unit/rpcbind.service",
+        "rpcbind.service is",
+        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); now; kill -9 $P",
+    ),
+    Break(
+        "mount lazily unmounted",
+        "mount//export/home",
+        "/export/home is not mounted",
+        "I=$(init); now; nsenter -t $I -m umount -l /export/home",
+    ),
+    Break(
+        "mount made read-only",
+        "mount//export/home",
+        "/export/home is mounted read-only",
+        "I=$(init); now; nsenter -t $I -m mount -o remount,ro /export/home",
+    ),
+    Break(
+        "disk demoted by force",
+        "disk/nfs-state",
+        "nfs-state is Secondary",
+        f"{FREE}; now; drbdadm secondary nfs-state",
+    ),
+    Break(
+        "other host's disk promoted",
+        "disk/nfs-state",
+        "nfs-state is Primary",
+        f"systemctl stop hactl-agent; {FREE}; drbdadm secondary nfs-state",
+        "now; drbdadm primary nfs-state",
+        "systemctl start hactl-agent",
+        told_by="standby",
+    ),
+    Break("disk detached", "disk/nfs-home", "nfs-home is Diskless", "now; drbdadm detach nfs-home"),
+    Break("container destroyed", "container/nfs", "container nfs does not run", "now; virsh -q -c lxc:/// destroy nfs"),
+    Break("init killed", "container/nfs", "container nfs does not run", "I=$(init); now; kill -9 $I"),
+    Break("controller killed", "container/nfs", "container nfs", "C=$(controller); now; kill -9 $C"),
+    Break(
+        "controller killed, no machined",
+        "container/nfs",
+        "container nfs",
+        "systemctl stop systemd-machined; C=$(controller); now; kill -9 $C",
+        mend="systemctl start systemd-machined",
+    ),
+    Break("nfsd threads set to 0", "check/tcp 2049", "2049", "I=$(init); now; nsenter -t $I -n -m rpc.nfsd 0"),
+    Break(
+        "started on the standby",
+        "unit/rpcbind.service",
+        "rpcbind.service is active",
+        other="M=$(machine); now; systemctl -M $M start rpcbind.service",
+        told_by="standby",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What the agents told of a break: seconds after it until it was seen, until it was repaired (None: not yet)."""
+
+    seen: float
+    text: str
+    repaired: float | None = None
+
+
+def strike(one: Break, active: str, standby: str) -> float:
+    """Do it; its moment."""
+    moments = [said for host, deed in ((active, one.deed), (standby, one.other)) if deed and (said := _do(host, deed))]
+    return float(moments[-1].split()[0])
+
+
+def healed(one: Break, active: str, standby: str, seconds: float = 120) -> Drifted:
+    """After `strike`d at a moment: seen, what agents do not mend is mended, repaired. Raises LabError."""
+    host = active if one.told_by == "active" else standby
+    since = strike(one, active, standby)
+    try:
+        rig.until(f"{one.name}: it is seen", lambda: told(one, host, since), seconds)
+    finally:
+        for each in rig.HOSTS if one.mend else ():
+            _do(each, one.mend)
+
+    def repaired() -> Drifted | None:
+        now = told(one, host, since)
+        return now if now is not None and now.repaired is not None else None
+
+    found: Drifted = rig.until(f"{one.name}: it is repaired", repaired, seconds)
+    return found
+
+
+def _do(host: str, deed: str) -> str:
+    return rig.on(host, "bash", "-s", stdin=WAYS + deed)
+
+
+def told(one: Break, host: str, since: float) -> Drifted | None:
+    """What that host's agent told of it so far; None: nothing."""
+    found: Drifted | None = None
+    for event in _events():
+        after = moment(event["at"]) - since
+        if event["host"] != host or after < 0 or not event.get("resource", "").startswith(one.part):
+            continue
+        if event["kind"] == "drift" and found is None and one.says in event["text"]:
+            found = Drifted(after, event["text"])
+        elif event["kind"] == "repaired" and found is not None:
+            return replace(found, repaired=after)
+    return found
+
+
+def _events() -> list[dict[str, Any]]:
+    lines = rig.hactl("events", SERVICE, "-o", "json").stdout.splitlines()
+    return [json.loads(line) for line in lines[-200:]]
+
+
+def moment(stamp: str) -> float:
+    """2026-11-24T07:02:11.123Z -> seconds since 1970."""
+    return datetime.fromisoformat(stamp).timestamp()
