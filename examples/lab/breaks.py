@@ -63,8 +63,8 @@ BREAKS = (
         "address in use elsewhere",
         "address/192.0.2.10",
         "192.0.2.10",
-        other="now; ip address add 192.0.2.10/32 dev vec0; arping -q -U -c 1 -I vec0 192.0.2.10 || true",
-        mend="ip address delete 192.0.2.10/32 dev vec0 2>/dev/null || true",
+        other="now; ip address add 192.0.2.10/32 dev br0; arping -q -U -c 1 -I br0 192.0.2.10 || true",
+        mend="ip address delete 192.0.2.10/32 dev br0 2>/dev/null || true",
     ),
     Break(
         "unit stopped",
