@@ -10,6 +10,7 @@ from resources.machine import Busy, Machine, MachineError, Mounted, Process
 from resources.words import disks
 
 PATIENCE = 30.0  # seconds: an ext4 journal is replayed within that
+LINKS = "/dev/drbd/by-res"  # RESOURCE/VOLUME, by udev
 TRIES = 20  # of an unmount that is busy, each after ending who uses it
 PAUSE = 0.25  # seconds between them
 
@@ -162,6 +163,10 @@ class MountKind(Kind[MountSpec, MountSeen]):
         there = tuple(mounted for mounted in await machine.mounts(spec.domain) if mounted.target == spec.target)
         if not there:
             return MountSeen()
+        # Asking drbdadm takes a process. Where udev's link leads to what is mounted, there is nothing to ask.
+        linked = await machine.device_number(f"{LINKS}/{spec.resource}/{spec.volume}")
+        if linked == there[-1].device:
+            return MountSeen(there, linked)
         return MountSeen(there, await machine.device_number(await _device(spec, machine)))
 
     def plan(self, spec: MountSpec, role: Role, seen: MountSeen) -> list[Step]:

@@ -236,8 +236,7 @@ class SimMachine:
 
     async def device_number(self, device: str) -> str | None:
         await self.alive()
-        copy = programs.copy_of(self.sim, device)
-        return f"{programs.MAJOR}:{device.removeprefix(programs.DEVICE)}" if copy is not None else None
+        return programs.number_of(self.sim, device)
 
     def kill(self, pid: int) -> None:
         self._living()

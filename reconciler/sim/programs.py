@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconciler.sim.machine import SimMachine
 
 DEVICE, MAJOR = "/dev/drbd", 147
+LINKS = "/dev/drbd/by-res"
 SIZE = 1048508  # KiB
 STARTS, STOPS = 0.6, 0.4  # seconds of a unit
 
@@ -51,6 +52,14 @@ async def _small(machine: SimMachine, argv: tuple[str, ...], stdin: str) -> Fini
 
 
 # -- DRBD --------------------------------------------------------------------------------------------------------------
+
+
+def number_of(host: Host, device: str) -> str | None:
+    """major:minor of a device node, or of udev's link to it, while DRBD is up there."""
+    for disk in host.world.disks_of(host.name):
+        if device in (f"{DEVICE}{disk.minor}", f"{LINKS}/{disk.name}/0") and disk.copies[host.name].up:
+            return f"{MAJOR}:{disk.minor}"
+    return None
 
 
 def copy_of(host: Host, device: str) -> Copy | None:
