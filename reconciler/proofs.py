@@ -32,6 +32,7 @@ from reconciler.store import Store, StoreError, Txn, audit_key, death_key, sessi
 from resources.machine import Machine, MachineError
 
 LOOKS = 1.0  # seconds
+SOON = 0.01  # seconds after a moment, to be surely past it
 HASTE = 5.0  # seconds without its session, and with this host's own, before a host's power is cut: it may be back
 MARGIN = 2.0  # seconds, and a tenth of W: two clocks are never quite as fast
 AGAIN = 30.0  # seconds after a fence agent that failed
@@ -55,12 +56,14 @@ class Proofs:
         self._told: dict[str, Witness | None] = {}
         self._gone: dict[tuple[str, float], str] = {}  # (host, monotonic) -> the same on the wall clock, once
         self._since = machine.monotonic()  # since when this host has had a session
+        self._next = LOOKS
         self._failed: dict[tuple[str, str], tuple[float, str]] = {}  # when a fence agent failed, and why
 
     async def run(self) -> None:
         """For ever."""
         while True:
-            await self._machine.sleep(LOOKS)
+            await self._machine.sleep(self._next)
+            self._next = LOOKS
             if not self._session.connected:
                 self._since = self._machine.monotonic()
                 continue
@@ -106,7 +109,10 @@ class Proofs:
         covered = [view for view in views if self._guards(absence, view)]
         if covered:
             guarded = self._guards(absence, covered[0])
-            if self._machine.monotonic() > self._proven_at(host, absence, guarded):
+            left = self._proven_at(host, absence, guarded) - self._machine.monotonic()
+            if left > 0:
+                self._next = min(self._next, left + SOON)  # a takeover waits for it
+            else:
                 why = f"its session is gone for more than its watchdog's {guarded:g} s"
                 await self._prove(host, boot_id, "watchdog", why, absence)
         if any(self._wants_fencing(view, self._guards(absence, view)) for view in views):
