@@ -23,7 +23,9 @@ init() { pgrep -P "$(controller)" | head -n 1; }
 machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
 inside() { nsenter -t "$(init)" "$@"; }
 """
-FREE = "systemctl -M $(machine) stop nfs-server.service; inside -m umount /var/lib/nfs"
+# Whoever does this by hand is faster than the agent, or has stopped it.
+HALT, GO_ON = "systemctl kill -s STOP hactl-agent", "systemctl kill -s CONT hactl-agent"
+FREE = f"{HALT}; systemctl -M $(machine) stop nfs-server.service; inside -m umount /var/lib/nfs"
 
 
 @dataclass(frozen=True)
@@ -73,36 +75,36 @@ BREAKS = (
         "systemctl -M $(machine) stop nfs-server.service",
     ),
     Break(
-        "unit killed",
+        "unit killed",  # by a signal after which its own Restart=on-failure does not start it again
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); kill -9 $P",
+        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); kill -TERM $P; tail --pid=$P -f /dev/null",
     ),
     Break(
         "mount lazily unmounted",
         "mount//export/home",
         "/export/home is not mounted",
-        "inside -m umount -l /export/home",
+        "inside -m -p umount -l /export/home",
     ),
     Break(
         "mount made read-only",
         "mount//export/home",
         "/export/home is mounted read-only",
-        "inside -m mount -o remount,ro /export/home",
+        "inside -m -p sh -c 'until mount -o remount,ro /export/home 2>/dev/null; do :; done'",
     ),
     Break(
         "disk demoted by force",
         "disk/nfs-state",
         "nfs-state is Secondary",
-        f"{FREE}; drbdadm secondary nfs-state",
+        f"{FREE}; drbdadm secondary nfs-state; {GO_ON}",
     ),
     Break(
         "other host's disk promoted",
         "disk/nfs-state",
         "nfs-state is Primary",
-        f"systemctl stop hactl-agent; {FREE}; drbdadm secondary nfs-state",
+        f"{FREE}; drbdadm secondary nfs-state",
         "drbdadm primary nfs-state",
-        "systemctl start hactl-agent",
+        GO_ON,
         told_by="standby",
     ),
     Break("disk detached", "disk/nfs-home", "nfs-home is Diskless", "drbdadm detach nfs-home"),
@@ -120,7 +122,7 @@ BREAKS = (
     Break(
         "started on the standby",
         "unit/rpcbind.service",
-        "rpcbind.service is active",
+        "rpcbind.service runs",
         other="systemctl -M $(machine) start rpcbind.service",
         told_by="standby",
     ),
