@@ -190,4 +190,4 @@ class Agent:
         async for topic in self._machine.changes():
             for worker in list(self._workers.values()):
                 if topic == "*" or topic in worker.topics:
-                    worker.poke(urgent=False)
+                    worker.poke(topic, urgent=False)

@@ -55,6 +55,12 @@ async def observe(parts: tuple[AnyPart, ...], machine: Machine) -> Snapshot:
     return Snapshot(parts, {part.id: seen for part, seen in zip(parts, found, strict=True)})
 
 
+async def again(before: Snapshot, parts: tuple[AnyPart, ...], machine: Machine) -> Snapshot:
+    """Read some of its parts anew; the others stay as they were."""
+    fresh = await observe(parts, machine)
+    return Snapshot(before.parts, {**before.seen, **fresh.seen})
+
+
 async def _read(part: AnyPart, machine: Machine) -> Any:
     try:
         async with asyncio.timeout(part.kind.patience):

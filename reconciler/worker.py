@@ -16,7 +16,7 @@ from loguru import logger
 from reconciler import drift, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import parts_of
-from reconciler.observe import Snapshot, observe
+from reconciler.observe import Snapshot, again, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide
 from reconciler.plan import Plan, plan
 from reconciler.records import Progress, Status
@@ -43,12 +43,15 @@ class Worker:
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
         self.topics: frozenset[str] = frozenset()
+        self._touched: set[str] = set()  # topics told of since the last look
+        self._last: Snapshot | None = None
         self.automatic = True  # as far as is known: a spec that cannot be read may be
         self.looked_at: float | None = None  # monotonic: when the last look began
         self.empty_at = NEVER  # monotonic: when the last look began, if it found nothing exclusive held here
 
-    def poke(self, *, urgent: bool = True) -> None:
-        """Look again, now; not urgent: unless a failed step's retry is being waited for."""
+    def poke(self, topic: str = "", *, urgent: bool = True) -> None:
+        """Look again, now; not urgent: unless a failed step's retry is being waited for. `topic`: what was told of."""
+        self._touched.add(topic)
         if urgent:
             self._stirred.set()
         if urgent or not self._memory.trouble.times:
@@ -91,6 +94,7 @@ class Worker:
     async def _reconcile(self, view: View) -> float:
         self.automatic = self._transfers.automatic(view)
         parts, dropped = self._parts(view)
+        await self._glimpse(view, parts, dropped)
         snapshot = await self._look(parts)
         verdict = decide(view, self._me(view, snapshot))
         verdict = self._adopt(view, verdict)
@@ -148,9 +152,20 @@ class Worker:
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
         return both, frozenset(part.id for part in gone)
 
+    async def _glimpse(self, view: View, parts: tuple[AnyPart, ...], dropped: frozenset[str]) -> None:
+        """What a trigger told of is looked at before all else, so that a drift of it is told at once. Nothing but the
+        log follows from it: what is done about it, the look at the whole decides."""
+        touched, self._touched = self._touched, set()
+        hinted = tuple(part for part in parts if part.kind.topics(part.spec) & touched)
+        if self._last is None or self._last.parts != parts or not hinted:
+            return
+        snapshot = await again(self._last, hinted, self._p.machine)
+        verdict = decide(view, self._me(view, snapshot))
+        self._note_drift(snapshot, verdict, dropped, of=frozenset(part.id for part in hinted))
+
     async def _look(self, parts: tuple[AnyPart, ...]) -> Snapshot:
         began = self._p.machine.monotonic()
-        snapshot = await observe(parts, self._p.machine)
+        self._last = snapshot = await observe(parts, self._p.machine)
         self.looked_at = began
         self.empty_at = NEVER if snapshot.held() else began
         return snapshot
@@ -313,9 +328,16 @@ class Worker:
         return self._p.resync * (0.9 + self._p.machine.random() / 5)
 
     def _note_drift(
-        self, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str], *, repaired: bool = False
+        self,
+        snapshot: Snapshot,
+        verdict: Verdict,
+        dropped: frozenset[str],
+        *,
+        repaired: bool = False,
+        of: frozenset[str] | None = None,
     ) -> None:
-        """Told when it appears and when it is gone. A plan of ours is no drift: `repaired` closes what was open."""
+        """Told when it appears and when it is gone. A plan of ours is no drift: `repaired` closes what was open. `of`:
+        only these parts are seen anew, so only of them something new is told."""
         memory, now = self._memory, self._p.machine.monotonic()
         ours = verdict.intent not in (Intent.HOLD, Intent.NONE) or (
             verdict.intent is Intent.HOLD and not memory.was_ready
@@ -323,6 +345,9 @@ class Worker:
         wrong = {} if ours else drift.found(snapshot, verdict.role, dropped)
         if repaired:
             wrong = {id: reason for id, reason in wrong.items() if id in memory.drifts}
+        if of is not None:
+            kept = {id: seen.reason for id, seen in memory.drifts.items()}
+            wrong = kept | {id: reason for id, reason in wrong.items() if id in of}
         memory.drifts, news = drift.compare(memory.drifts, wrong, now)
         for one in news:
             self._tell.drift(one, verdict.epoch)
