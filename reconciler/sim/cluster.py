@@ -86,6 +86,7 @@ class Cluster:
         self.etcd.on_commit = self.rules.check
         self.agents: dict[str, Running] = {}
         self.clients: dict[str, Client] = {}
+        self.others: dict[str, asyncio.Task[None]] = {}  # what else manages the same things, by name
         self.tap: Callable[[str, str], None] = lambda _host, _effect: None
         self.pause = PAUSE  # seconds between a client's writes
         self.restarts = True

@@ -222,6 +222,8 @@ class Resource:
         copy = self.copies[host]
         if copy.disk != "Diskless":
             copy.disk = "Diskless"
+            if self.connected:
+                self.peer(host).peer_disk = copy.disk
             self._said(host, self.name, "detached")
         return 0, ""
 

@@ -5,6 +5,8 @@ kill-agent hosta            fault hostb "systemctl start nfs.service" fail      
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from typing import Any
 
 import yaml
@@ -61,6 +63,11 @@ def slow(cluster: Cluster, seconds: str) -> None:
 def loss(cluster: Cluster, chance: str) -> None:
     """Of replies of etcd and of pings."""
     cluster.etcd.loss = cluster.world.loss = float(chance)
+
+
+def delay(cluster: Cluster, seconds: str) -> None:
+    """Of replies to pings."""
+    cluster.world.delay = float(seconds)
 
 
 def deafen(cluster: Cluster, host: str, deaf: str) -> None:
@@ -229,6 +236,15 @@ def destroy(cluster: Cluster, host: str, domain: str) -> None:
     cluster.world.hosts[host].stop_domain(domain)
 
 
+def autostart(cluster: Cluster, host: str, domain: str) -> None:
+    """libvirt's autostart, or virsh. Where it may not run it is they who make two of it: rule 1 looks away until the
+    agent has put it down."""
+    if not cluster.world.hosts[host].runs:
+        raise NotThere(f"{host} does not run")
+    cluster.rules.excused.add(host)
+    cluster.world.hosts[host].start_domain(domain)
+
+
 def hold(cluster: Cluster, host: str, domain: str, target: str, again: str = "no") -> None:
     """A process uses a mount; `again yes`: as often as it is killed, there is another one."""
     place = _place(cluster, host, domain)
@@ -246,6 +262,30 @@ def let_go(cluster: Cluster, host: str, domain: str, target: str) -> None:
 def neighbour(cluster: Cluster, address: str, on: str) -> None:
     """Another machine on the LAN answers, or does not."""
     cluster.world.neighbours = (cluster.world.neighbours | {address}) - (frozenset() if _is_on(on) else {address})
+
+
+# -- something else that manages the same ------------------------------------------------------------------------------
+
+
+def every(cluster: Cluster, seconds: str, name: str, command: str, *words: str) -> None:
+    """every 5 networkd remove-address hosta nfs 192.0.2.10/24: again and again, until `no-more networkd`."""
+
+    async def again() -> None:
+        while True:
+            await asyncio.sleep(float(seconds))
+            try:
+                done = globals()[command.replace("-", "_")](cluster, *words)
+                if inspect.isawaitable(done):
+                    await done
+            except NotThere:
+                continue
+
+    cluster.others[name] = asyncio.create_task(again())
+
+
+def no_more(cluster: Cluster, name: str) -> None:
+    """Somebody has found and ended it."""
+    cluster.others.pop(name).cancel()
 
 
 # -- what is expected --------------------------------------------------------------------------------------------------

@@ -283,7 +283,8 @@ class SimMachine:
         await self.takes(0.002)
         answers = address in self.sim.world.neighbours or bool(self.sim.world.reach(address))
         lost = self.sim.world.loss > 0 and self._chance.random() < self.sim.world.loss
-        if answers and self.sim.links["lan"] and not lost:
+        if answers and self.sim.links["lan"] and not lost and self.sim.world.delay < timeout:
+            await self.sleep(self.sim.world.delay)
             return True
         await self.sleep(timeout)
         return False

@@ -230,6 +230,7 @@ class World:
             self.hosts[name] = Host(name, self)
         self.disks: dict[str, Resource] = {}
         self.loss = 0.0  # chance that the answer to a ping is lost
+        self.delay = 0.0  # seconds until it comes
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []
