@@ -13,6 +13,8 @@ from itertools import groupby
 from reconciler.observe import Snapshot
 from resources.kind import AnyPart, Role, Stage, Step, Unknown
 
+Asked = tuple[AnyPart, Role, list[Step]]  # a part, the role that it is to have, and its steps there
+
 
 @dataclass(frozen=True)
 class Group:
@@ -34,12 +36,57 @@ class Plan:
         return tuple(step for group in self.groups for step in group.steps)
 
 
-def plan(snapshot: Snapshot, role: Role, dropped: frozenset[str] = frozenset()) -> Plan:
-    """The steps towards `role`; parts whose id is in `dropped` are no longer in the spec and go, whatever the role."""
-    wanted = [(part, _steps(snapshot, part, Role.ABSENT if part.id in dropped else role)) for part in snapshot.parts]
+def plan(
+    snapshot: Snapshot,
+    role: Role,
+    dropped: frozenset[str] = frozenset(),
+    withheld: frozenset[str] = frozenset(),
+) -> Plan:
+    """The steps towards `role`; parts whose id is in `dropped` are no longer in the spec and go, whatever the role.
+    Those in `withheld` are not brought back yet (`reconciler.repairs`), nor is what they carry."""
+    wanted = _without(snapshot, [(part, steps) for part, _, steps in asked(snapshot, role, dropped)], withheld)
     going = _until_unknown(snapshot, reversed(wanted), down=True)
     coming = _until_unknown(snapshot, wanted, down=False)
     return Plan((*_groups(going), *_groups(coming)))
+
+
+def asked(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> list[Asked]:
+    """What each part calls for by itself."""
+    roles = [(part, Role.ABSENT if part.id in dropped else role) for part in snapshot.parts]
+    return [(part, wanted, _steps(snapshot, part, wanted)) for part, wanted in roles]
+
+
+def carries(snapshot: Snapshot, lower: AnyPart, upper: AnyPart) -> bool:
+    """Does `upper` wait for `lower`, which comes up before it and is not as it should be? Disks, containers and mounts
+    carry what comes later, a disk that is Primary even when it has none under it here; units and addresses each stand
+    for themselves once they have come up."""
+    if lower.stage > Stage.MOUNT or (lower.stage is Stage.DISK and _holds(snapshot, lower)):
+        return False
+    return lower.stage < upper.stage or (lower.kind is upper.kind and not lower.kind.side_by_side)
+
+
+def _holds(snapshot: Snapshot, part: AnyPart) -> bool:
+    seen = snapshot.seen[part.id]
+    return not isinstance(seen, Unknown) and bool(part.kind.held(part.spec, seen))
+
+
+def _without(
+    snapshot: Snapshot, wanted: list[tuple[AnyPart, list[Step]]], withheld: frozenset[str]
+) -> list[tuple[AnyPart, list[Step]]]:
+    """Without what is withheld, and what that carries. Disks come back together or not at all. What is only put down is
+    never withheld; what would be taken down to be put back stays as it is."""
+    if not withheld:
+        return wanted
+    waits = [part for part, _ in wanted if part.id in withheld]
+    disks = any(part.stage is Stage.DISK and not _holds(snapshot, part) for part in waits)
+    kept: list[tuple[AnyPart, list[Step]]] = []
+    for number, (part, steps) in enumerate(wanted):
+        before = [one for one, _ in wanted[:number] if one in waits]
+        held_back = (
+            part in waits or any(carries(snapshot, one, part) for one in before) or (disks and part.stage is Stage.DISK)
+        )
+        kept.append((part, [] if held_back and any(not step.down for step in steps) else steps))
+    return kept
 
 
 def _steps(snapshot: Snapshot, part: AnyPart, role: Role) -> list[Step]:

@@ -45,6 +45,14 @@ class Restarts(Model):
     within: Seconds = 600
 
 
+class Repairs(Model):
+    """Of a part that drifts, is put right and drifts again: `times` within that many seconds at once, then it is fought
+    over. Bringing it back waits, for longer each time (5 minutes at most), until it has stayed right for `within`."""
+
+    times: Annotated[int, Field(ge=1, le=100)] = 5
+    within: Seconds = 300
+
+
 class ServiceFields(Service):
     """What every service has, whatever it is made of."""
 
@@ -55,6 +63,9 @@ class ServiceFields(Service):
         "manual"
     )
     restarts: Annotated[Restarts, Field(description="what to do when its checks fail")] = Restarts()
+    repairs: Annotated[Repairs, Field(description="of each part, until something else is seen to manage it")] = (
+        Repairs()
+    )
     deadline: Annotated[Seconds, Field(description="seconds a move may take before it reverts")] = 120
 
     @model_validator(mode="after")

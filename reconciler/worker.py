@@ -16,6 +16,7 @@ from loguru import logger
 from reconciler import drift, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import parts_of
+from reconciler.fights import Fights
 from reconciler.observe import Snapshot, again, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide
 from reconciler.plan import Plan, plan
@@ -39,6 +40,7 @@ class Worker:
         self._p = parts
         self._memory = Memory()
         self._tell = Teller(name, parts.machine, parts.publisher)
+        self._fights = Fights(parts.machine, self._tell)
         self._transfers = Transfers(name, parts, self._memory, self._tell)
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
@@ -105,27 +107,28 @@ class Worker:
             if claimed is None:
                 return self._waiting(view, snapshot, verdict, dropped)
             view, verdict = claimed
+        self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
         self._note_drift(snapshot, verdict, dropped)
         first = await self._transfers.held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
+            self._fights.ran(outcome)
             # A check that hangs must not keep a host from letting go: there is nothing of it to hold.
             goes = verdict.intent in (Intent.RELEASE, Intent.FORGET)
             snapshot = await self._look(tuple(one for one in parts if not (goes and one.stage is Stage.CHECK)))
+            self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
             self._note_drift(snapshot, verdict, dropped, repaired=True)
         self._learn(outcome)
         # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
             return await self._transfers.let_go(view, snapshot, verdict)
-        status = judge(
-            view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped, settled=self._memory.was_ready
-        )
+        status = self._judge(view, snapshot, verdict, dropped)
         if verdict.intent is Intent.HOLD:
             status = await self._unwell(view, snapshot, verdict, status)
         self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
         if verdict.intent is Intent.HOLD and await self._transfers.revert(view, snapshot, status, dropped):
             return 0.0
-        delay = 0.0 if outcome.given_up else self._next(status, outcome)
+        delay = 0.0 if outcome.given_up else self._fights.soonest(view, self._next(status, outcome))
         return delay if (left := self._transfers.left(view)) is None else min(delay, max(left, SETTLING))
 
     # -- the steps of a pass, in their order ---------------------------------------------------------------------------
@@ -195,10 +198,21 @@ class Worker:
             self._memory.epoch = 0
         return verdict
 
+    def _is_ours(self, verdict: Verdict) -> bool:
+        """Does a plan of ours explain that it is not all as it should be?"""
+        return verdict.intent not in (Intent.HOLD, Intent.NONE) or (
+            verdict.intent is Intent.HOLD and not self._memory.was_ready
+        )
+
+    def _judge(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Status:
+        memory, host = self._memory, self._p.machine.host
+        status = judge(view, host, snapshot, verdict, memory.trouble, dropped, settled=memory.was_ready)
+        return self._fights.named(status, view, snapshot, verdict)
+
     async def _act(
         self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str], first: Plan
     ) -> Outcome:
-        steps = Plan((*first.groups, *plan(snapshot, verdict.role, dropped).groups))
+        steps = Plan((*first.groups, *plan(snapshot, verdict.role, dropped, self._fights.withheld).groups))
         if verdict.role is not Role.ABSENT:
             self._p.applied.note(self.name, view.text, keep=_left_over(snapshot, dropped))
         late = verdict.intent is Intent.HOLD and self._transfers.left(view) == 0 and not ready(snapshot, dropped)
@@ -206,17 +220,17 @@ class Worker:
             return Outcome()
         if any(step.exclusive for step in steps.steps):
             self.empty_at = NEVER
-        started = judge(
-            view, self._p.machine.host, snapshot, verdict, self._memory.trouble, dropped, settled=self._memory.was_ready
-        )
-        self._p.publisher.status(self.name, started)
+        if not self._fights.quiet.issuperset(steps.steps):
+            self._p.publisher.status(self.name, self._judge(view, snapshot, verdict, dropped))
         return await self._run(steps, view, snapshot, verdict)
 
     async def _run(self, steps: Plan, view: View, snapshot: Snapshot, verdict: Verdict) -> Outcome:
-        done = 0
+        done, quiet = 0, self._fights.quiet
 
         def told(step: Step, ran: Ran | None) -> None:
             nonlocal done
+            if step in quiet and (ran is None or not ran.failed):
+                return
             if ran is None:
                 self._p.publisher.progress(self.name, Progress(done=done, of=len(steps.steps), now=str(step)))
                 return
@@ -339,10 +353,7 @@ class Worker:
         """Told when it appears and when it is gone. A plan of ours is no drift: `repaired` closes what was open. `of`:
         only these parts are seen anew, so only of them something new is told."""
         memory, now = self._memory, self._p.machine.monotonic()
-        ours = verdict.intent not in (Intent.HOLD, Intent.NONE) or (
-            verdict.intent is Intent.HOLD and not memory.was_ready
-        )
-        wrong = {} if ours else drift.found(snapshot, verdict.role, dropped)
+        wrong = {} if self._is_ours(verdict) else self._fights.drifts() | drift.found(snapshot, verdict.role, dropped)
         if repaired:
             wrong = {id: reason for id, reason in wrong.items() if id in memory.drifts}
         if of is not None:

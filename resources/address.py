@@ -76,6 +76,7 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
     """`addresses: [{address: 192.0.2.10/24, interface: eth0}]`; seen: wherever the same IP address is."""
 
     name = "address"
+    rivals = "systemd-networkd, NetworkManager, dhclient, an admin"
     side_by_side = True
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
         "addresses": (

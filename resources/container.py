@@ -69,6 +69,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
     """`container: {domain: nfs}`"""
 
     name = "container"
+    rivals = "libvirt's autostart, virsh, another tool"
 
     def parts(self, service: Service) -> Sequence[ContainerSpec]:
         if service.domain is None:

@@ -136,6 +136,7 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
     """`disks: [{resource: nfs-home, mount: /export/home}]`"""
 
     name = "disk"
+    rivals = "another cluster manager such as pacemaker, drbdadm by hand, DRBD's auto-promote"
     side_by_side = True
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
         "disks": (

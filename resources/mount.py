@@ -135,6 +135,7 @@ class MountKind(Kind[MountSpec, MountSeen]):
     """`disks: [{…, mount: /export/home, where: container}]`"""
 
     name = "mount"
+    rivals = "autofs, a systemd mount unit, an admin"
     side_by_side = False  # one below another must come after it
 
     def parts(self, service: Service) -> Sequence[MountSpec]:
