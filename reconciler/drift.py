@@ -18,10 +18,20 @@ DISKS = "disks"  # the resource that a half-switched service is noted under
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One drift: what is wrong, since when (monotonic)."""
+class Wrong:
+    """How a part differs: as a clause; what its role wants and what is there, in a few words; why, where known."""
 
     reason: str
+    expected: str = ""
+    observed: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One drift, as it was first seen; since when (monotonic)."""
+
+    wrong: Wrong
     since: float
 
 
@@ -30,25 +40,30 @@ class News:
     """For the log: `resource` is a part's id; `lasted` is None as it appears, seconds when it is gone."""
 
     resource: str
-    reason: str
+    wrong: Wrong
     lasted: float | None = None
 
 
 Open = Mapping[str, Seen]
 
 
-def found(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> dict[str, str]:
+def found(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> dict[str, Wrong]:
     """What is not as the role wants it, by part id. What cannot be read differs from nothing."""
     wrong = {}
     for part, seen in snapshot.known():
         wanted = Role.ABSENT if part.id in dropped else role
         conditions = part.kind.conditions(part.spec, wanted, seen)
         # What merely takes its time is none, unless there is something to do about it: a disk that was detached.
-        told = [one.reason for one in conditions if one.broken or part.kind.plan(part.spec, wanted, seen)]
+        told = [one for one in conditions if one.broken or part.kind.plan(part.spec, wanted, seen)]
         if told:
-            wrong[part.id] = "; ".join(told)
+            wrong[part.id] = Wrong(
+                "; ".join(one.reason for one in told),
+                part.kind.wants(part.spec, wanted),
+                part.kind.says(part.spec, seen),
+                "; ".join(one.cause for one in told if one.cause),
+            )
     if halves := _half_switched(snapshot):
-        wrong[DISKS] = halves
+        wrong[DISKS] = Wrong(halves, "all Primary" if role is Role.ACTIVE else "all Secondary", "some of each")
     return wrong
 
 
@@ -74,8 +89,8 @@ def _is(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def compare(before: Open, wrong: Mapping[str, str], now: float) -> tuple[dict[str, Seen], list[News]]:
+def compare(before: Open, wrong: Mapping[str, Wrong], now: float) -> tuple[dict[str, Seen], list[News]]:
     """What is open now, and what is to be told: each drift once when it appears and once when it is gone."""
-    news = [News(id, seen.reason, now - seen.since) for id, seen in sorted(before.items()) if id not in wrong]
-    news += [News(id, reason) for id, reason in sorted(wrong.items()) if id not in before]
-    return {id: before.get(id, Seen(reason, now)) for id, reason in wrong.items()}, news
+    news = [News(id, seen.wrong, now - seen.since) for id, seen in sorted(before.items()) if id not in wrong]
+    news += [News(id, one) for id, one in sorted(wrong.items()) if id not in before]
+    return {id: before.get(id, Seen(one, now)) for id, one in wrong.items()}, news

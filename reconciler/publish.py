@@ -95,7 +95,8 @@ class Publisher:
         level = {"failed": "WARNING", "drift": "WARNING"}.get(event.kind, "INFO")
         seconds = f" ({event.seconds:.1f} s)" if event.seconds is not None else ""
         because = f": {event.reason}" if event.reason else ""
-        logger.bind(service=service, kind=event.kind).log(level, "{}: {}{}{}", service, event.text, seconds, because)
+        fields = event.model_dump(exclude_none=True, exclude={"at", "text"})
+        logger.bind(service=service, **fields).log(level, "{}: {}{}{}", service, event.text, seconds, because)
         self._count += 1
         moment = event.at.translate({ord(c): None for c in ":-."})
         id = f"{moment}-{self._machine.host}-{self._count % 10000:04}"

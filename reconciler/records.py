@@ -143,6 +143,16 @@ class Witness(Record):
     promised: bool = False
 
 
+class OpenDrift(Record):
+    """What is not as its role wants it, and no plan of ours explains. `since`: when it was first seen."""
+
+    reason: str
+    since: str
+    expected: str = ""
+    observed: str = ""
+    cause: str = ""
+
+
 class Status(Record):
     """What one host last saw of a service. Written only when it changes; `since` is when `state` last changed."""
 
@@ -157,6 +167,7 @@ class Status(Record):
     witness: Witness | None = None
     holds: list[str] = Field(default_factory=list)
     parts: dict[str, PartStatus] = Field(default_factory=dict)
+    drifts: dict[str, OpenDrift] = Field(default_factory=dict)  # by part id
     would_take: list[str] = Field(default_factory=list)  # the steps of taking it over now, for `hactl plan`
     would_release: list[str] = Field(default_factory=list)  # the steps of putting it down now
 
@@ -169,7 +180,11 @@ class Event(Record):
     kind: Literal["step", "failed", "decision", "drift", "repaired", "state"]
     text: str
     reason: str = ""
-    resource: str = ""  # of a drift: the part's id
+    resource: str = ""  # of a drift: the part's id, and how it differs
+    expected: str | None = None
+    observed: str | None = None
+    cause: str | None = None
+    by: list[str] | None = None  # of a repair: the steps that put it right; None: it went by itself
     seconds: float | None = None
     epoch: int | None = None
 

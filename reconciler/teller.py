@@ -27,31 +27,50 @@ class Teller:
         """Something was decided, and why."""
         self._tell("decision", text, epoch, reason=reason)
 
-    def drift(self, news: drift.News, epoch: int) -> None:
-        """It has appeared, or it is gone."""
-        if news.lasted is None:
-            self._tell("drift", news.reason, epoch, resource=news.resource)
-        else:
-            self._tell("repaired", f"no longer: {news.reason}", epoch, resource=news.resource, seconds=news.lasted)
+    def drift(self, news: drift.News, epoch: int, by: tuple[str, ...] = ()) -> None:
+        """It has appeared; or it is gone, put right by these steps."""
+        kind: Literal["drift", "repaired"] = "drift" if news.lasted is None else "repaired"
+        wrong = news.wrong
+        event = self._event(
+            kind, wrong.reason if kind == "drift" else f"no longer: {wrong.reason}", epoch, seconds=news.lasted
+        ).model_copy(
+            update={
+                "resource": news.resource,
+                "reason": wrong.cause if kind == "drift" else ", ".join(by),
+                "expected": wrong.expected or None,
+                "observed": wrong.observed or None,
+                "cause": wrong.cause or None,
+                "by": list(by) or None,
+            }
+        )
+        self._publisher.event(self._name, event)
 
     def _tell(
+        self,
+        kind: Literal["step", "failed", "decision"],
+        text: str,
+        epoch: int,
+        *,
+        reason: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        self._publisher.event(self._name, self._event(kind, text, epoch, reason=reason, seconds=seconds))
+
+    def _event(
         self,
         kind: Literal["step", "failed", "decision", "drift", "repaired"],
         text: str,
         epoch: int,
         *,
         reason: str = "",
-        resource: str = "",
         seconds: float | None = None,
-    ) -> None:
-        event = Event(
+    ) -> Event:
+        return Event(
             at=stamp(self._machine.utc()),
             host=self._machine.host,
             kind=kind,
             text=text,
             reason=reason,
-            resource=resource,
             seconds=None if seconds is None else round(seconds, 3),
             epoch=epoch or None,
         )
-        self._publisher.event(self._name, event)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from reconciler import copies, drift, moves, restarts
+from reconciler import copies, moves, restarts
 from reconciler.applied import Applied
 from reconciler.failsafe import Promises
 from reconciler.mirror import Mirror
@@ -55,7 +55,6 @@ class Memory:
     since: float = 0.0  # monotonic: when it was claimed
     was_ready: bool = False  # in this epoch
     trouble: Trouble = field(default_factory=Trouble)
-    drifts: drift.Open = field(default_factory=dict)
     failing: restarts.Failing = field(default_factory=restarts.Failing)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler import drift, restarts
+from reconciler import restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import parts_of
+from reconciler.driftlog import DriftLog
 from reconciler.fights import Fights
 from reconciler.observe import Snapshot, again, observe
 from reconciler.ownership import Intent, Me, Verdict, View, decide
@@ -41,6 +42,7 @@ class Worker:
         self._memory = Memory()
         self._tell = Teller(name, parts.machine, parts.publisher)
         self._fights = Fights(parts.machine, self._tell)
+        self._drifts = DriftLog(parts.machine, self._tell, self._fights)
         self._transfers = Transfers(name, parts, self._memory, self._tell)
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
@@ -96,6 +98,8 @@ class Worker:
     async def _reconcile(self, view: View) -> float:
         self.automatic = self._transfers.automatic(view)
         parts, dropped = self._parts(view)
+        if self._last is None:
+            self._drifts.take_up(view.statuses.get(self._p.machine.host))
         await self._glimpse(view, parts, dropped)
         snapshot = await self._look(parts)
         verdict = decide(view, self._me(view, snapshot))
@@ -108,16 +112,18 @@ class Worker:
                 return self._waiting(view, snapshot, verdict, dropped)
             view, verdict = claimed
         self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
-        self._note_drift(snapshot, verdict, dropped)
+        ours = self._is_ours(verdict)
+        self._drifts.note(snapshot, verdict, dropped, ours=ours)
         first = await self._transfers.held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
             self._fights.ran(outcome)
+            self._drifts.ran(snapshot, verdict, dropped, outcome)
             # A check that hangs must not keep a host from letting go: there is nothing of it to hold.
             goes = verdict.intent in (Intent.RELEASE, Intent.FORGET)
             snapshot = await self._look(tuple(one for one in parts if not (goes and one.stage is Stage.CHECK)))
             self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
-            self._note_drift(snapshot, verdict, dropped, repaired=True)
+            self._drifts.note(snapshot, verdict, dropped, ours=ours, repaired=True)
         self._learn(outcome)
         # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
@@ -164,7 +170,8 @@ class Worker:
             return
         snapshot = await again(self._last, hinted, self._p.machine)
         verdict = decide(view, self._me(view, snapshot))
-        self._note_drift(snapshot, verdict, dropped, of=frozenset(part.id for part in hinted))
+        hints = frozenset(part.id for part in hinted)
+        self._drifts.note(snapshot, verdict, dropped, ours=self._is_ours(verdict), of=hints)
 
     async def _look(self, parts: tuple[AnyPart, ...]) -> Snapshot:
         began = self._p.machine.monotonic()
@@ -207,6 +214,7 @@ class Worker:
     def _judge(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Status:
         memory, host = self._memory, self._p.machine.host
         status = judge(view, host, snapshot, verdict, memory.trouble, dropped, settled=memory.was_ready)
+        status = status.model_copy(update={"drifts": self._drifts.open()})
         return self._fights.named(status, view, snapshot, verdict)
 
     async def _act(
@@ -340,28 +348,6 @@ class Worker:
         if status.state in ("Starting", "Moving", "Stopping"):
             return SETTLING * 2
         return self._p.resync * (0.9 + self._p.machine.random() / 5)
-
-    def _note_drift(
-        self,
-        snapshot: Snapshot,
-        verdict: Verdict,
-        dropped: frozenset[str],
-        *,
-        repaired: bool = False,
-        of: frozenset[str] | None = None,
-    ) -> None:
-        """Told when it appears and when it is gone. A plan of ours is no drift: `repaired` closes what was open. `of`:
-        only these parts are seen anew, so only of them something new is told."""
-        memory, now = self._memory, self._p.machine.monotonic()
-        wrong = {} if self._is_ours(verdict) else self._fights.drifts() | drift.found(snapshot, verdict.role, dropped)
-        if repaired:
-            wrong = {id: reason for id, reason in wrong.items() if id in memory.drifts}
-        if of is not None:
-            kept = {id: seen.reason for id, seen in memory.drifts.items()}
-            wrong = kept | {id: reason for id, reason in wrong.items() if id in of}
-        memory.drifts, news = drift.compare(memory.drifts, wrong, now)
-        for one in news:
-            self._tell.drift(one, verdict.epoch)
 
 
 def _left_over(snapshot: Snapshot, dropped: frozenset[str]) -> bool:

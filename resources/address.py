@@ -122,6 +122,9 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
             found.append(Condition(f"address {spec.address} is being checked for duplicates"))
         return found
 
+    def wants(self, spec: AddressSpec, role: Role) -> str:
+        return f"on {spec.interface}" if role is Role.ACTIVE else "absent"
+
     def says(self, spec: AddressSpec, seen: tuple[Address, ...]) -> str:
         shown = [" ".join([f"on {one.interface}", *sorted(one.flags & {"tentative", "dadfailed"})]) for one in seen]
         return ", ".join(shown) or "absent"

@@ -96,6 +96,9 @@ class CheckKind(Kind[CheckSpec, Answer]):
     def conditions(self, spec: CheckSpec, role: Role, seen: Answer) -> list[Condition]:
         return [Condition(seen.wrong)] if seen.wrong and role is Role.ACTIVE else []
 
+    def wants(self, spec: CheckSpec, role: Role) -> str:
+        return "answers"
+
     def says(self, spec: CheckSpec, seen: Answer) -> str:
         return seen.wrong or "answers"
 

@@ -99,6 +99,9 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
             return []
         return [Condition(f"container {spec.domain} {'runs' if seen.running else 'does not run'}")]
 
+    def wants(self, spec: ContainerSpec, role: Role) -> str:
+        return "running" if _wanted(spec, role) else "stopped"
+
     def says(self, spec: ContainerSpec, seen: world.Container) -> str:
         return "running" if seen.running else "stopped" if seen.defined else "not defined"
 

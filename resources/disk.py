@@ -201,6 +201,9 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         alone = [Condition(reason, broken=False) for reason in _links(spec, seen.peers)]
         return [*missing, *_worn(spec, seen), *alone, *_thin(spec, seen)]
 
+    def wants(self, spec: DiskSpec, role: Role) -> str:
+        return "Primary, UpToDate" if role is Role.ACTIVE else "Secondary"
+
     def says(self, spec: DiskSpec, seen: Disk | None) -> str:
         if seen is None:
             return "not configured"

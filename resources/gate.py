@@ -126,6 +126,9 @@ class GateKind(Kind[GateField, Answers]):
     def conditions(self, spec: GateField, role: Role, seen: Answers) -> list[Condition]:
         return []
 
+    def wants(self, spec: GateField, role: Role) -> str:
+        return "passed"
+
     def says(self, spec: GateField, seen: Answers) -> str:
         return "passed" if len(seen.answered) >= spec.needed else _shut(spec, seen)
 

@@ -55,10 +55,11 @@ class Unknown:
 @dataclass(frozen=True)
 class Condition:
     """Something about a part that is not as its role wants it; `reason` is a clause for the operator:
-    `address 192.0.2.10/24 is missing on eth0`. `broken` is False for what merely takes its time."""
+    `address 192.0.2.10/24 is missing on eth0`. `broken` is False for what merely takes its time; `cause`: if known."""
 
     reason: str
     broken: bool = True
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,10 @@ class Kind(ABC, Generic[S, Seen]):
     @abstractmethod
     def says(self, spec: S, seen: Seen) -> str:
         """Pure: the state in a few words, for `status`: `Primary, UpToDate, connected`."""
+
+    @abstractmethod
+    def wants(self, spec: S, role: Role) -> str:
+        """Pure: what the role asks for, in a few words, beside what `says` says: `Primary`, `absent`, `on eth0`."""
 
     def held(self, spec: S, seen: Seen) -> str:
         """Pure: what exclusive thing this host holds of it, as a clause (`nfs-home is Primary`), or ""."""

@@ -196,6 +196,9 @@ class MountKind(Kind[MountSpec, MountSeen]):
                 ]
         return []
 
+    def wants(self, spec: MountSpec, role: Role) -> str:
+        return f"disk {spec.resource} mounted" if role is Role.ACTIVE else "not mounted"
+
     def says(self, spec: MountSpec, seen: MountSeen) -> str:
         if seen.top is None:
             return "not mounted"

@@ -152,8 +152,13 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
             return [Condition(f"{spec.unit} runs")] if seen.active in HOLDS else []
         if seen.active in RUNS:
             return []
-        why = f" ({seen.result})" if seen.result not in ("", "success") else ""
-        return [Condition(f"{spec.unit} is {seen.active}{why}")]
+        failed = seen.result not in ("", "success")
+        why = f" ({seen.result})" if failed else ""
+        cause = f"its systemd says {seen.result} (journalctl -u {spec.unit})" if failed else ""
+        return [Condition(f"{spec.unit} is {seen.active}{why}", cause=cause)]
+
+    def wants(self, spec: UnitSpec, role: Role) -> str:
+        return "active" if role is Role.ACTIVE else "inactive"
 
     def says(self, spec: UnitSpec, seen: UnitSeen) -> str:
         return f"{seen.active} ({seen.sub})" if seen.sub else seen.active

@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from reconciler.cli import agent, apply, dead, delete, get, history, plan, set_, simulate, status, topics
+from reconciler.cli import (
+    agent,
+    apply,
+    dead,
+    delete,
+    drift,
+    get,
+    history,
+    plan,
+    set_,
+    simulate,
+    status,
+    topics,
+    watch,
+)
 from reconciler.cli.errors import Code, Refused
 from reconciler.spec import SpecError
 from reconciler.store import Denied, StoreError, StoreUnreachable
@@ -29,6 +43,8 @@ app.command("plan")(plan.command)
 app.command("set")(set_.command)
 app.command("audit")(history.audit_command)
 app.command("events")(history.events_command)
+app.command("drift")(drift.command)
+app.command("watch")(watch.command)
 app.command("apply")(apply.command)
 app.command("get")(get.command)
 app.command("delete")(delete.command)
@@ -73,6 +89,8 @@ def hactl(
     hactl apply -f nfs.yaml --reason "why"    make etcd say what a file says
     hactl audit nfs                           who changed what, when, from where, why
     hactl events nfs                          what the hosts did about it, step by step
+    hactl drift                               what differs from what is wanted, and what was put right within a day
+    hactl watch                               all of it, as it happens
 
     Each command's --help has more. Exit codes: 0 done, 2 wrong input, 3 not safe or not ready now, 4 etcd does not
     answer, 5 waited in vain, 6 no permission, 7 this host lacks something, 1 a bug.
