@@ -194,7 +194,8 @@ class Machine(Protocol):
 
     async def rival(self, domain: str | None, interface: str, address: str) -> str:
         """The MAC address of another machine that answers for it there, "" when none does within 0.15 s. The neighbours
-        are asked (RFC 5227 2.1.1, RFC 4861 7.2.2), whether it is here or not; an interface that is down is set up."""
+        are asked (RFC 5227 2.1.1, RFC 4861 7.2.2), whether it is here or not; an interface that is down is set up.
+        Raises MachineError when this host stood still meanwhile: who has it by now is unknown."""
 
     # -- looking at the network ----------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import asyncio
 import ctypes
 import socket
 import struct
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from reconciler.linux.neighbours import IP, claim, claims_filter, protocol_of, q
 from resources.machine import Address, MachineError, Unavailable
 
 WAITS = 0.15  # seconds for an answer; neighbours on a LAN take less than one thousandth
+LATE = 1.0  # seconds more than that: this host stood still
 QUESTIONS = 2  # within that
 ASKS = 10.0  # seconds from one question that a look puts to the next
 DEAF = 1.0  # seconds after a claim was heard, so that a storm of them wakes us once in that time
@@ -37,7 +39,7 @@ FRAMES = 64  # read at once
 
 async def ask(namespace: str, interface: str, address: str) -> str:
     """See `Machine.rival`. Only an answer to this question counts: nothing that was said to all, which may be late."""
-    ip = ip_interface(address).ip
+    ip, began = ip_interface(address).ip, _now()
     ours = (await network.set_up(namespace, interface)).values()
     try:
         with closing(network.made_in(namespace, lambda: packets(interface, [ip], protocol_of(ip), ours))) as sock:
@@ -49,7 +51,13 @@ async def ask(namespace: str, interface: str, address: str) -> str:
                         return await _answer(sock, mac)
     except OSError as e:
         raise MachineError(f"the neighbours cannot be asked who has {ip} on {interface}: {e.strerror}") from e
+    if _now() - began > WAITS + LATE:  # another host may have been given it meanwhile
+        raise MachineError(f"this host stood still while it asked who has {ip} on {interface}; it is asked again")
     return ""
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _answer(sock: socket.socket, mac: bytes) -> str:

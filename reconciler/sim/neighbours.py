@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reconciler.sim.machine import SimMachine
 
 WAITS = 0.15  # seconds for an answer
+LATE = 1.0  # seconds more than that: the host stood still
 ANSWERS = 0.002  # seconds it takes
 ASKS = 10.0  # seconds from one question that a look puts to the next
 DAD_TAKES = 5.0  # seconds, at most, until an address is no longer tentative
@@ -38,10 +39,13 @@ def _claimed(host: Host, place: Place, ip: str, rival: str) -> None:
 
 async def ask(machine: SimMachine, place: Place, address: str) -> str:
     """See `Machine.rival`."""
+    began = machine.monotonic()
     await machine.takes(ANSWERS)
     rival = machine.sim.world.answers(ip_of(address), machine.sim, place)
     if not rival:
         await machine.sleep(WAITS)
+    if not rival and machine.monotonic() - began > WAITS + LATE:
+        raise MachineError(f"this host stood still while it asked who has {ip_of(address)}; it is asked again")
     return rival
 
 

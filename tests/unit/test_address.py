@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from resources.address import DUPLICATE, WAY_OUT, Add, AddressKind, AddressSpec, Announce, Remove
@@ -227,3 +229,18 @@ async def test_only_who_has_it_announces_it_and_a_few_times() -> None:
     await bring(KIND, V4, Role.STANDBY, hands)
     await hands.sleep(10)
     assert len(world.announced) == 3
+
+
+@simulated
+async def test_a_host_that_stood_still_while_it_asked_adds_nothing() -> None:
+    world = hosts()
+    host = world.hosts["hosta"]
+    host.start_domain("nfs")
+    adding = asyncio.create_task(Add("", V4).run(machine(host)))
+    await asyncio.sleep(0.05)
+    world.freeze("hosta", True)
+    await asyncio.sleep(30)
+    world.freeze("hosta", False)
+    with pytest.raises(MachineError, match="this host stood still while it asked"):
+        await adding
+    assert world.holders_of("192.0.2.10") == []
