@@ -166,6 +166,8 @@ async def until_usable(namespace: str, interface: str, address: str) -> None:
             raise InUse(f"{address} is in use by another machine (duplicate address detection)")
         if any("tentative" not in one.flags for one in there):
             return
+        if not there:
+            raise MachineError(f"{address} was removed again from {interface} while it was checked for duplicates")
         await asyncio.sleep(LOOKS)
     raise MachineError(f"{address} is still being checked for duplicates on {interface}: is the link up?")
 

@@ -51,7 +51,8 @@ async def ask(machine: SimMachine, place: Place, address: str) -> str:
 
 async def announce(machine: SimMachine, place: Place, interface: str, address: str) -> None:
     """See `Machine.announce`."""
-    await _until_usable(machine, place, address)
+    if ":" in address:
+        await _until_usable(machine, place, address)
     await machine.takes(0.01)
     place.claims.pop(ip_of(address), None)
     machine.sim.world.announce(machine.sim, ip_of(address))
@@ -72,5 +73,7 @@ async def _until_usable(machine: SimMachine, place: Place, address: str) -> None
             raise InUse(f"{address} is in use by another machine (duplicate address detection)")
         if any("tentative" not in one for one in flags):
             return
+        if not flags:
+            raise MachineError(f"{address} was removed again while it was checked for duplicates")
         await machine.sleep(LOOKS)
     raise MachineError(f"{address} is still being checked for duplicates: is the link up?")
