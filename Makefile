@@ -26,7 +26,7 @@ sim: prepare ## moves interrupted after every effect by every fault, 1,000 rando
 soak: prepare ## random stories until stopped, on all cores; what breaks is kept as a scenario under soak/
 	$(BIN)/python -m reconciler.sim.soak
 
-contract: prepare ## the store's promises, on the simulated and on a real three-member etcd
+contract: prepare ## what is simulated and what is real keep the same promises: etcd's members, addresses on a LAN (root)
 	$(PYTEST) tests/contract
 
 lab-test: prepare ## the main job on two real hosts and a witness; takes the lab up and down again

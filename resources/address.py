@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
-from resources.machine import Address, Machine
+from resources.machine import Address, InUse, Machine
 from resources.words import Interface, InterfaceAddress, once
+
+DUPLICATE = "duplicate"  # beside the kernel's words in an Address's flags: see AddressKind
+WAY_OUT = "find that machine, by the port at which the switch knows it, and take the address from it"
 
 
 class AddressField(Model):
@@ -33,7 +36,8 @@ class AddressSpec(AddressField):
 
 @dataclass(frozen=True)
 class Add(Step):
-    """Added, then announced; an IPv6 address once it is no longer tentative (RFC 4862)."""
+    """Not while another machine answers for it. IPv4: the neighbours are asked before it is added. IPv6: afterwards,
+    while it is tentative and answers nobody (RFC 4862 5.4); one that is in use does not stay."""
 
     spec: AddressSpec
     exclusive = True
@@ -48,8 +52,40 @@ class Add(Step):
 
     async def run(self, machine: Machine) -> None:
         where = (self.spec.domain, self.spec.interface, self.spec.address)
+        tentative_at_first = ip_interface(self.spec.address).version == 6
+        if not tentative_at_first:
+            await self._ask(machine)
         await machine.add_address(*where)
-        await machine.announce(*where)
+        try:
+            if tentative_at_first:  # the kernel, which takes a second or two, does not say who answers
+                await self._ask(machine)
+            await machine.announce(*where)
+        except InUse:
+            await machine.remove_address(*where)
+            raise
+
+    async def _ask(self, machine: Machine) -> None:
+        interface, address = self.spec.interface, self.spec.address
+        if rival := await machine.rival(self.spec.domain, interface, address):
+            raise InUse(f"{_ip(self.spec)} is in use by {rival} on {interface}: {WAY_OUT}")
+
+
+@dataclass(frozen=True)
+class Announce(Step):
+    """The neighbours have heard something else of it."""
+
+    spec: AddressSpec
+    exclusive = True
+
+    def __str__(self) -> str:
+        return f"announce {self.spec.address} on {self.spec.interface}"
+
+    @property
+    def done(self) -> str:
+        return f"{self.spec.address} announced"
+
+    async def run(self, machine: Machine) -> None:
+        await machine.announce(self.spec.domain, self.spec.interface, self.spec.address)
 
 
 @dataclass(frozen=True)
@@ -73,7 +109,8 @@ class Remove(Step):
 
 
 class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
-    """`addresses: [{address: 192.0.2.10/24, interface: eth0}]`; seen: wherever the same IP address is."""
+    """`addresses: [{address: 192.0.2.10/24, interface: eth0}]`; seen: wherever the same IP address is, DUPLICATE among
+    its flags where `rival`, another machine, was asked and answers for it too."""
 
     name = "address"
     rivals = "systemd-networkd, NetworkManager, dhclient, an admin"
@@ -100,7 +137,8 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
 
     async def observe(self, spec: AddressSpec, machine: Machine) -> tuple[Address, ...]:
         wanted = ip_interface(spec.address).ip
-        return tuple(one for one in await machine.addresses(spec.domain) if ip_interface(one.address).ip == wanted)
+        found = [one for one in await machine.addresses(spec.domain) if ip_interface(one.address).ip == wanted]
+        return tuple([await _asked(spec, one, machine) for one in found])
 
     def plan(self, spec: AddressSpec, role: Role, seen: tuple[Address, ...]) -> list[Step]:
         if role is not Role.ACTIVE:
@@ -108,8 +146,10 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
         steps: list[Step] = [
             Remove(_wrong(spec, one), spec, one.interface, one.address) for one in seen if _wrong(spec, one)
         ]
-        if not any(not _wrong(spec, one) for one in seen):
+        right = [one for one in seen if not _wrong(spec, one)]
+        if not right and not any(DUPLICATE in one.flags for one in seen):  # else adding it at once would be in vain
             steps.append(Add("it is missing" if not seen else "the one that was there was wrong", spec))
+        steps += [Announce(_claimed(one), spec) for one in right if one.rival]
         return steps
 
     def conditions(self, spec: AddressSpec, role: Role, seen: tuple[Address, ...]) -> list[Condition]:
@@ -120,13 +160,17 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
             found.append(Condition(f"address {spec.address} is missing on {spec.interface}"))
         if any("tentative" in one.flags and not _wrong(spec, one) for one in seen):
             found.append(Condition(f"address {spec.address} is being checked for duplicates"))
-        return found
+        claimed = [one for one in seen if one.rival and not _wrong(spec, one)]
+        return found + [Condition(f"address {one.address}: {_claimed(one)}", broken=False) for one in claimed]
 
     def wants(self, spec: AddressSpec, role: Role) -> str:
         return f"on {spec.interface}" if role is Role.ACTIVE else "absent"
 
     def says(self, spec: AddressSpec, seen: tuple[Address, ...]) -> str:
-        shown = [" ".join([f"on {one.interface}", *sorted(one.flags & {"tentative", "dadfailed"})]) for one in seen]
+        shown = [
+            " ".join([f"on {one.interface}", *sorted(one.flags & {"tentative", "dadfailed", DUPLICATE})])
+            for one in seen
+        ]
         return ", ".join(shown) or "absent"
 
     def held(self, spec: AddressSpec, seen: tuple[Address, ...]) -> str:
@@ -142,4 +186,18 @@ def _wrong(spec: AddressSpec, one: Address) -> str:
         return f"is on {one.interface} instead of {spec.interface}"
     if ip_interface(one.address) != ip_interface(spec.address):
         return f"has another prefix length than {spec.address}"
+    if DUPLICATE in one.flags:
+        return f"is in use by {one.rival} on {one.interface}: {WAY_OUT}"
     return "is in use by another machine (duplicate address detection)" if "dadfailed" in one.flags else ""
+
+
+def _claimed(one: Address) -> str:
+    return f"{one.rival} said that it has it, and does not answer for it"
+
+
+async def _asked(spec: AddressSpec, one: Address, machine: Machine) -> Address:
+    """What somebody said, or duplicate address detection, is believed of the one that answers."""
+    if not one.rival and "dadfailed" not in one.flags:
+        return one
+    rival = await machine.rival(spec.domain, one.interface, one.address)
+    return replace(one, rival=rival, flags=one.flags | {DUPLICATE}) if rival else one

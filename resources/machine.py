@@ -8,7 +8,8 @@ Errors, by what happens next:
     MachineError            it did not work; the sentence says what, and the way out
     ├── Unavailable         a daemon or a program is missing or silent: what it would tell is *unknown*, never "no"
     ├── Busy                something still uses the thing (`holders` says who)
-    └── TimedOut            it took longer than it may; nothing of it still runs
+    ├── TimedOut            it took longer than it may; nothing of it still runs
+    └── InUse               another machine has the address
 
 All durations are seconds; `domain` is the name of a libvirt-LXC domain, None the host itself.
 """
@@ -19,6 +20,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+ANNOUNCED_AGAIN = (1.0, 3.0, 10.0)  # seconds after the first announcement: a switch or a neighbour may have missed that
 
 
 class MachineError(Exception):
@@ -35,6 +38,10 @@ class Busy(MachineError):
 
 class TimedOut(MachineError):
     """It ran longer than allowed and was ended, with its children."""
+
+
+class InUse(MachineError):
+    """Another machine has the address."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,13 @@ class Process:
 @dataclass(frozen=True)
 class Address:
     """An address of an interface: `address` as the kernel writes it, with its prefix length; `flags` the IFA_F_*
-    words in small letters: tentative, dadfailed, deprecated, permanent …"""
+    words in small letters: tentative, dadfailed, deprecated, permanent … `rival` is the MAC address of another machine
+    that said that it has it, since it was last announced here, or "": hearsay, `Machine.rival` asks."""
 
     interface: str
     address: str
     flags: frozenset[str] = frozenset()
+    rival: str = ""
 
 
 class Machine(Protocol):
@@ -179,7 +188,14 @@ class Machine(Protocol):
         """Absent already: nothing."""
 
     async def announce(self, domain: str | None, interface: str, address: str) -> None:
-        """Tell the neighbours: gratuitous ARP (RFC 5227) or unsolicited neighbour advertisement (RFC 4861 7.2.6)."""
+        """Tell the neighbours: gratuitous ARP (RFC 5227 2.3) or unsolicited neighbour advertisement (RFC 4861 7.2.6);
+        an IPv6 address once it is no longer tentative. Returns then, and tells them again at ANNOUNCED_AGAIN, as long
+        as the address is there. Raises InUse when duplicate address detection fails (RFC 4862 5.4)."""
+
+    async def rival(self, domain: str | None, interface: str, address: str) -> str:
+        """The MAC address of another machine that answers for it there, "" when none does within 0.15 s. The neighbours
+        are asked (RFC 5227 2.1.1, RFC 4861 7.2.2), whether it is here or not; an interface that is down is set up.
+        Raises MachineError when this host stood still meanwhile: who has it by now is unknown."""
 
     # -- looking at the network ----------------------------------------------------------------------------------------
 

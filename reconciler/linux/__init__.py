@@ -5,7 +5,10 @@ containers.py  libvirt-LXC
 systemd.py     the systemd inside a container, over its own bus
 manager.py     its units, over D-Bus
 mounting.py    filesystems into a running container
-network.py     addresses, announcements, probes
+network.py     addresses, probes
+neighbours.py  what neighbours say of addresses, as frames
+rivals.py      whether another machine has ours too
+announcing.py  telling the neighbours, more than once
 talking.py     agents ask each other
 watching.py    being told
 watchdog.py    the device that resets this host
@@ -27,7 +30,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 
-from reconciler.linux import mounting, network, proc, processes, systemd, talking
+from reconciler.linux import mounting, network, proc, processes, rivals, systemd, talking
+from reconciler.linux.announcing import Announcing
 from reconciler.linux.containers import Containers
 from reconciler.linux.watchdog import Watchdog
 from reconciler.linux.watching import Watching
@@ -72,6 +76,7 @@ class Linux(Machine):
         self._boot_id = BOOT_ID.read_text().strip()
         self._watching = Watching()
         self._containers = Containers(lambda domain: self._watching.topics.add(f"domain/{domain}" if domain else "*"))
+        self._announcing = Announcing(self._namespace)
         self._watchdog: Watchdog | None = None
         self._systemds = systemd.Systemds(lambda domain: self._watching.topics.add(f"units/{domain}"))
         self._inits: dict[str, tuple[int, str]] = {}  # the last init seen of each container, and when that began
@@ -81,6 +86,7 @@ class Linux(Machine):
 
     async def close(self) -> None:
         """Containers and all else stay as they are."""
+        self._announcing.close()
         self._watching.close()
         self._systemds.close()
         self._containers.close()
@@ -222,17 +228,23 @@ class Linux(Machine):
     async def addresses(self, domain: str | None) -> tuple[Address, ...]:
         if domain is not None and await self._init_or_none(domain) is None:
             return ()
-        return await network.addresses(await self._namespace(domain))
+        namespace = await self._namespace(domain)
+        return self._watching.claims.on(domain or "", namespace, await network.look(namespace))
 
     async def add_address(self, domain: str | None, interface: str, address: str) -> None:
         await network.add_address(await self._namespace(domain), interface, address)
 
     async def remove_address(self, domain: str | None, interface: str, address: str) -> None:
+        self._announcing.end(domain, interface, address)
         if domain is None or await self._init_or_none(domain) is not None:
             await network.remove_address(await self._namespace(domain), interface, address)
 
     async def announce(self, domain: str | None, interface: str, address: str) -> None:
-        await network.announce(await self._namespace(domain), interface, address)
+        await self._announcing.announce(domain, interface, address)
+        self._watching.claims.settled(domain or "", interface, address)
+
+    async def rival(self, domain: str | None, interface: str, address: str) -> str:
+        return await rivals.ask(await self._namespace(domain), interface, address)
 
     async def ping(self, address: str, timeout: float) -> bool:
         argv = ("ping", "-n", "-q", "-c", "1", "-W", f"{timeout:.2f}", "-w", f"{max(1, round(timeout))}", address)

@@ -1,4 +1,4 @@
-"""Addresses in a container's network namespace, announcements to the neighbours, and looking whether something answers.
+"""Addresses in a container's network namespace, and looking whether something answers.
 
 A socket belongs for good to the network namespace in which it was made, so only its making happens there.
 """
@@ -9,10 +9,10 @@ import asyncio
 import errno
 import socket
 import ssl
-import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from ipaddress import IPv6Address, ip_address, ip_interface
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from reconciler.linux import syscalls
-from resources.machine import Address, MachineError, Unavailable
+from resources.machine import Address, InUse, MachineError, Unavailable
 
 HOME = "/proc/self/ns/net"
 FLAGS = {
@@ -32,6 +32,7 @@ FLAGS = {
     0x40: "tentative",
     0x80: "permanent",
 }  # IFA_F_* of linux/if_addr.h
+IFF_UP = 0x1
 GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 DAD_TAKES = 5.0  # seconds, at most, until an address is no longer tentative
 LOOKS = 0.05
@@ -73,12 +74,42 @@ async def netlink(namespace: str) -> AsyncIterator[Any]:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-async def addresses(namespace: str) -> tuple[Address, ...]:
+@dataclass(frozen=True)
+class Look:
+    """What a network namespace has: all addresses, and the MAC address of each interface that has one."""
+
+    addresses: tuple[Address, ...]
+    macs: Mapping[str, bytes]
+
+
+async def look(namespace: str) -> Look:
     """See `Machine.addresses`."""
     async with netlink(namespace) as route:
-        names = {link["index"]: link.get("ifname") async for link in await route.link("dump")}
+        links = [link async for link in await route.link("dump")]
+        names = {link["index"]: link.get("ifname") for link in links}
         found = [address_of(message, names) async for message in await route.addr("dump")]
-    return tuple(sorted(found, key=lambda one: (one.interface, one.address)))
+    return Look(tuple(sorted(found, key=lambda one: (one.interface, one.address))), _macs(links))
+
+
+def _macs(links: Iterable[Any]) -> dict[str, bytes]:
+    texts = {link.get("ifname"): (link.get("address") or "").replace(":", "") for link in links}
+    return {name: bytes.fromhex(text) for name, text in texts.items() if len(text) == 12 and int(text, 16)}
+
+
+async def set_up(namespace: str, interface: str) -> Mapping[str, bytes]:
+    """The link is up; the MAC addresses of all interfaces there. Raises MachineError."""
+    async with netlink(namespace) as route:
+        links = [link async for link in await route.link("dump")]
+        there = [link for link in links if link.get("ifname") == interface]
+        if there and not there[0]["flags"] & IFF_UP:
+            await route.link("set", index=there[0]["index"], state="up")
+    if not there:
+        raise MachineError(no_interface(interface))
+    return _macs(links)
+
+
+def no_interface(interface: str) -> str:
+    return f"there is no interface {interface} in the container: does its domain define it?"
 
 
 def address_of(message: Any, names: dict[int, str]) -> Address:
@@ -95,7 +126,7 @@ def address_of(message: Any, names: dict[int, str]) -> Address:
 async def _index(route: Any, interface: str) -> int:
     found: list[int] = list(await route.link_lookup(ifname=interface))
     if not found:
-        raise MachineError(f"there is no interface {interface} in the container: does its domain define it?")
+        raise MachineError(no_interface(interface))
     return found[0]
 
 
@@ -125,57 +156,20 @@ async def remove_address(namespace: str, interface: str, address: str) -> None:
                 raise MachineError(f"{address} cannot be removed from {interface}: {e}") from e
 
 
-# -- announcements -----------------------------------------------------------------------------------------------------
-
-
-async def announce(namespace: str, interface: str, address: str) -> None:
-    """See `Machine.announce`. An IPv6 address first once it is no longer tentative (RFC 4862 5.4)."""
-    ip = ip_interface(address).ip
-    try:
-        if isinstance(ip, IPv6Address):
-            await _until_usable(namespace, interface, address)
-            made_in(namespace, lambda: _neighbour_advertisement(interface, ip))
-        else:
-            made_in(namespace, lambda: _gratuitous_arp(interface, ip.packed))
-    except OSError as e:
-        raise MachineError(f"{address} cannot be announced on {interface}: {e.strerror}") from e
-
-
-async def _until_usable(namespace: str, interface: str, address: str) -> None:
+async def until_usable(namespace: str, interface: str, address: str) -> None:
+    """Once it is no longer tentative (RFC 4862 5.4). Raises InUse, and MachineError when that takes too long."""
     ip = ip_interface(address).ip
     end = asyncio.get_running_loop().time() + DAD_TAKES
     while asyncio.get_running_loop().time() < end:
-        there = [one for one in await addresses(namespace) if ip_interface(one.address).ip == ip]
+        there = [one for one in (await look(namespace)).addresses if ip_interface(one.address).ip == ip]
         if any("dadfailed" in one.flags for one in there):
-            raise MachineError(f"{address} is in use by another machine (duplicate address detection)")
+            raise InUse(f"{address} is in use by another machine (duplicate address detection)")
         if any("tentative" not in one.flags for one in there):
             return
+        if not there:
+            raise MachineError(f"{address} was removed again from {interface} while it was checked for duplicates")
         await asyncio.sleep(LOOKS)
     raise MachineError(f"{address} is still being checked for duplicates on {interface}: is the link up?")
-
-
-def _gratuitous_arp(interface: str, ip: bytes) -> None:
-    """An ARP announcement (RFC 5227 2.3): a request whose sender and target are the address; and the same as a reply,
-    since some switches and hosts learn from one of them only."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
-        raw.bind((interface, 0x0806))
-        mac = raw.getsockname()[4]
-        for operation, target in ((1, bytes(6)), (2, b"\xff" * 6)):
-            body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + ip + target + ip
-            raw.send(b"\xff" * 6 + mac + struct.pack("!H", 0x0806) + body)
-
-
-def _neighbour_advertisement(interface: str, ip: IPv6Address) -> None:
-    """Unsolicited, to all nodes, overriding what they know (RFC 4861 7.2.6). The kernel fills in the checksum."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as link:
-        link.bind((interface, 0x86DD))
-        mac = link.getsockname()[4]
-    index = socket.if_nametoindex(interface)
-    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
-        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-        raw.bind((str(ip), 0, 0, 0))
-        message = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + ip.packed + struct.pack("!BB", 2, 1) + mac
-        raw.sendto(message, ("ff02::1", 0, 0, index))
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------

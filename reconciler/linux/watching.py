@@ -2,7 +2,7 @@
 
 domain/NAME     libvirt's lifecycle events, and the end of its init (a pidfd)
 disk/RESOURCE   one `drbdsetup events2` for all
-network/NAME    a netlink socket in each container's network namespace
+network/NAME    a netlink socket in each container's network namespace; what neighbours claim of its addresses (rivals)
 units/NAME      the systemd in it (reconciler.linux.manager)
 mounts/NAME     the kernel's sign on its init's mountinfo (proc(5): POLLPRI)
 *               something may have been missed: look at everything
@@ -23,6 +23,7 @@ from loguru import logger
 
 from reconciler.linux import network
 from reconciler.linux.processes import ENVIRONMENT
+from reconciler.linux.rivals import Claims
 from resources.machine import Container, Unavailable
 
 AGAIN = 2.0  # seconds until a source that ended is asked again
@@ -49,7 +50,7 @@ class Topics:
 
 @dataclass(frozen=True)
 class _Watched:
-    """What is open for a container. The socket keeps its network namespace alive: closed as soon as its init ends."""
+    """What is open for a container. Sockets keep its network namespace alive: closed as soon as its init ends."""
 
     id: str
     pidfd: int
@@ -65,6 +66,7 @@ class Watching:
         self.topics = Topics()
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, _Watched] = {}
+        self.claims = Claims(lambda domain: self.topics.add(f"network/{domain}"))
 
     async def changes(self) -> AsyncIterator[str]:
         """See `Machine.changes`."""
@@ -149,6 +151,7 @@ class Watching:
 
     def _forget(self, domain: str) -> None:
         watched = self._watched.pop(domain)
+        self.claims.forget(domain)
         for source in (watched.pidfd, watched.netlink, watched.epoll):
             self._loop.remove_reader(source)
         watched.netlink.close()
@@ -159,6 +162,7 @@ class Watching:
     def close(self) -> None:
         for domain in list(self._watched):
             self._forget(domain)
+        self.claims.close()
 
 
 def disk_topic(line: str) -> str:

@@ -21,6 +21,7 @@ LASTS = 600.0  # seconds of a story
 BETWEEN = 20.0  # seconds from one fault to the next, on average
 HEALS = (1.0, 90.0)  # seconds until it is put right
 
+STRANGER = "52:54:00:00:00:09"
 WRITES = 0.5  # seconds between two writes of a client
 
 Fault = tuple[str, str]  # what is done, and what puts it right ("" when it is over by itself)
@@ -75,6 +76,9 @@ class Chance:
         programs += [f"systemctl start {unit}", f"systemctl stop {unit}", "start-container", "tcp "]
         programs += [f"unmount {disk.mount}", f"add-address {address}", f"remove-address {address}"]
         return self._chance.choice(programs)
+
+    def address(self) -> str:
+        return str(self._chance.choice(self.service().spec.get("addresses")).address)
 
     def unit(self) -> str:
         return str(self._chance.choice(self.service().spec.get("units")))
@@ -143,6 +147,15 @@ def _address(c: Chance) -> Fault:
     return f"remove-address|{c.host()}|{service.spec.domain}|{address}", ""
 
 
+def _rival(c: Chance) -> Fault:
+    ip = c.address().partition("/")[0]
+    return f"rival|{ip}|{STRANGER}|{c.one_of('aloud', 'quietly')}", f"rival|{ip}|none"
+
+
+def _claim(c: Chance) -> Fault:
+    return f"claim|{c.address().partition('/')[0]}|{STRANGER}", ""
+
+
 def _move(c: Chance) -> Fault:
     return f"set|{c.service().metadata.name}|primary={c.host()}", ""
 
@@ -177,7 +190,7 @@ KINDS: tuple[Callable[[Chance], Fault], ...] = (
     lambda c: ("compact", ""),
     *(_kept_from_starting, _member, _deaf, _link, _power, _freeze, _operation, _libvirt),
     *(_confirmed, _bmc, _masked, _cut_off),
-    *(_destroy, _unit, _address, _move, _move, _move, _move),
+    *(_destroy, _unit, _address, _rival, _claim, _move, _move, _move, _move),
 )
 
 

@@ -205,6 +205,22 @@ def duplicate(cluster: Cluster, host: str, domain: str, address: str) -> None:
         cluster.world.hosts[host].add_address(there, failed)
 
 
+def rival(cluster: Cluster, address: str, mac: str, how: str = "aloud") -> None:
+    """rival 192.0.2.10 52:54:00:00:00:09: another machine takes the address and says so, or `quietly`; `none` gives it
+    back."""
+    if mac == "none":
+        cluster.world.rivals.pop(address, None)
+        return
+    cluster.world.rivals[address] = mac
+    if how != "quietly":
+        cluster.world.claim(address, mac)
+
+
+def claim(cluster: Cluster, address: str, mac: str) -> None:
+    """Somebody says that this MAC address has it, and nobody answers for it: forged, or late."""
+    cluster.world.claim(address, mac)
+
+
 def unmount(cluster: Cluster, host: str, domain: str, target: str) -> None:
     cluster.world.hosts[host].unmount(_place(cluster, host, domain), target)
 

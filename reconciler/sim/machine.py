@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from reconciler.sim import programs
-from reconciler.sim.world import Domain, Host, Place
+from reconciler.sim import neighbours, programs
+from reconciler.sim.world import DAD, Domain, Host, Place
 from resources.machine import (
     Address,
     Busy,
@@ -252,19 +252,22 @@ class SimMachine:
     async def addresses(self, domain: str | None) -> tuple[Address, ...]:
         await self.takes(0.005)
         place = self._place_or_none(domain)
-        return tuple(place.addresses) if place else ()
+        return neighbours.heard(self.sim, place) if place else ()
 
     async def add_address(self, domain: str | None, interface: str, address: str) -> None:
         place = self.inside(domain)
-        new = Address(interface, address, frozenset({"permanent"}))
+        new = Address(interface, address, frozenset({"permanent", "tentative"} if ":" in address else {"permanent"}))
 
         def effect() -> None:
             if place.gone:
                 raise Unavailable(f"container {domain} does not run any more")
-            if new not in place.addresses:
+            if not any((one.interface, one.address) == (interface, address) for one in place.addresses):
                 self.sim.add_address(place, new)
+                if "tentative" in new.flags:
+                    after = DAD + self._chance.random()
+                    asyncio.get_running_loop().call_later(after, self.sim.checked, place, new)
 
-        await self.does(f"add-address {address}", 1.5 if ":" in address else 0.01, effect)
+        await self.does(f"add-address {address}", 0.01, effect)
 
     async def remove_address(self, domain: str | None, interface: str, address: str) -> None:
         place = self._place_or_none(domain)
@@ -275,7 +278,10 @@ class SimMachine:
             )
 
     async def announce(self, domain: str | None, interface: str, address: str) -> None:
-        await self.takes(0.01)
+        await neighbours.announce(self, self.inside(domain), interface, address)
+
+    async def rival(self, domain: str | None, interface: str, address: str) -> str:
+        return await neighbours.ask(self, self.inside(domain), address)
 
     # -- looking at the network ------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from reconciler.sim.drbd import Handler, Resource
 from resources.machine import Address, Mounted, Process
 
 LINKS = ("lan", "replication")
+DAD = 1.0  # seconds at least (RFC 4862 5.4)
+NOT_USABLE = {"tentative", "dadfailed"}
 
 
 @cache
@@ -44,6 +46,8 @@ class Place:
     units: dict[str, Unit] = field(default_factory=dict)
     holders: dict[str, list[Process]] = field(default_factory=dict)  # target -> who uses it
     respawning: set[str] = field(default_factory=set)  # targets whose users come back as often as they are killed
+    claims: dict[str, str] = field(default_factory=dict)  # IP -> the MAC address that was said to have it too
+    asked: dict[str, float] = field(default_factory=dict)  # IP -> when a look last asked the neighbours
     gone: bool = False
 
     def unit(self, name: str) -> Unit:
@@ -51,6 +55,10 @@ class Place:
 
     def has(self, ip: str) -> bool:
         return any(ip_of(one.address) == ip for one in self.addresses)
+
+    def usable(self, ip: str) -> bool:
+        """Does it answer for this address?"""
+        return any(ip_of(one.address) == ip and not one.flags & NOT_USABLE for one in self.addresses)
 
 
 @dataclass
@@ -118,6 +126,7 @@ class Host:
         self.faults: dict[str, str] = {}
         self.missing_units: set[str] = set()
         self.listeners: list[Callable[[str], None]] = []
+        self.mac = f"52:54:00:00:00:{len(world.hosts) + 1:02x}"
         self.own_address = f"198.51.100.{len(world.hosts) + 1}"
         self.serving: dict[int, Callable[[bytes], bytes | None]] = {}  # by port
         self.watchdog = Watchdog(self)
@@ -163,8 +172,12 @@ class Host:
     def happened(self, text: str, topic: str = "") -> None:
         self.world.happened(self.name, text)
         if topic:
-            for listener in list(self.listeners):
-                listener(topic)
+            self.tell(topic)
+
+    def tell(self, topic: str) -> None:
+        """Whoever listens on this host."""
+        for listener in list(self.listeners):
+            listener(topic)
 
     # -- what its kernel, systemd and libvirtd do ----------------------------------------------------------------
 
@@ -206,7 +219,21 @@ class Host:
         kept = [one for one in place.addresses if (one.interface, one.address) != (interface, address)]
         if len(kept) < len(place.addresses):
             place.addresses[:] = kept
+            place.claims.pop(ip_of(address), None)
+            place.asked.pop(ip_of(address), None)
             self.happened(f"{address} removed", f"network/{place.domain or ''}")
+
+    def checked(self, place: Place, address: Address) -> None:
+        """Duplicate address detection is over, unless the kernel stands still or the address has gone meanwhile."""
+        if not self.thawed.is_set():
+            asyncio.get_running_loop().call_later(DAD, self.checked, place, address)
+        elif not place.gone and address in place.addresses:
+            rival = self.world.answers(ip_of(address.address), self, place)
+            flags = address.flags | {"dadfailed"} if rival else address.flags - {"tentative"}
+            place.addresses[place.addresses.index(address)] = replace(address, flags=flags)
+            if rival:
+                self.world.happened(self.name, f"{address.address} dadfailed")
+            self.tell(f"network/{place.domain or ''}")
 
     def set_unit(self, place: Place, name: str, active: str, sub: str, result: str = "success") -> None:
         if place.gone or not self.power:
@@ -232,6 +259,8 @@ class World:
         self.loss = 0.0  # chance that the answer to a ping is lost
         self.delay = 0.0  # seconds until it comes
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
+        self.rivals: dict[str, str] = {}  # an HA address -> the MAC address of another machine that has it too
+        self.announced: list[tuple[float, str, str]] = []  # (seconds, host, IP)
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []
         self.reset: Callable[[str], None] = self.power_off  # what a watchdog does to a host
@@ -328,3 +357,23 @@ class World:
     def reach(self, ip: str) -> list[tuple[Host, Place]]:
         """Who answers for this address on the LAN."""
         return [(host, place) for host, place in self.holders_of(ip) if host.runs and host.links["lan"]]
+
+    def answers(self, ip: str, asker: Host, place: Place) -> str:
+        """The MAC address of another machine that answers for it on the LAN when it is asked from that place, or ""."""
+        if not asker.runs or not asker.links["lan"]:
+            return ""
+        others = [host.mac for host, there in self.reach(ip) if there is not place and there.usable(ip)]
+        return self.rivals.get(ip) or next(iter(others), "")
+
+    def announce(self, host: Host, ip: str) -> None:
+        """Once, by a place of that host."""
+        self.announced.append((asyncio.get_running_loop().time(), host.name, ip))
+        if host.runs and host.links["lan"]:
+            self.claim(ip, host.mac)
+
+    def claim(self, ip: str, mac: str) -> None:
+        """Somebody says that this MAC address has it: heard by who has it, and is another."""
+        for host, place in self.reach(ip):
+            if host.mac != mac:
+                place.claims[ip] = mac
+                host.tell(f"network/{place.domain or ''}")

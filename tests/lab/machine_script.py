@@ -87,6 +87,7 @@ async def refusals(machine: Machine, manifest: ServiceManifest) -> list[str]:
         "run what is not there": lambda: machine.run("no-such-program", timeout=5),
         "an address into a stopped container": lambda: machine.add_address(domain, "eth0", "192.0.2.99/24"),
         "an address out of a stopped container": lambda: machine.remove_address(domain, "eth0", "192.0.2.99/24"),
+        "ask for an address from a stopped container": lambda: machine.rival(domain, "eth0", "192.0.2.99/24"),
         "unmount in a stopped container": lambda: machine.unmount("/export/home", domain=domain, timeout=5),
         "stop a stopped container": lambda: machine.stop_container(str(domain), 1),
         "mount a Secondary": lambda: machine.mount(
