@@ -1,7 +1,7 @@
 """Random clusters and faults of all kinds at once, ten minutes each: the rules hold throughout, and all is Ready once
 all is well.
 
-HACTL_STORIES says how many (make sim: 1,000). One that breaks is told again, and kept as a scenario, by
+HACTL_STORIES says how many (make sim: 2,000). One that breaks is told again, and kept as a scenario, by
 `python -m reconciler.sim.soak --from SEED --stories 1`.
 """
 
