@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
-from resources.machine import Address, InUse, Machine
+from resources.machine import Address, InUse, Machine, MachineError
 from resources.words import Interface, InterfaceAddress, once
 
 DUPLICATE = "duplicate"  # beside the kernel's words in an Address's flags: see AddressKind
@@ -37,7 +37,7 @@ class AddressSpec(AddressField):
 @dataclass(frozen=True)
 class Add(Step):
     """Not while another machine answers for it. IPv4: the neighbours are asked before it is added. IPv6: afterwards,
-    while it is tentative and answers nobody (RFC 4862 5.4); one that is in use does not stay."""
+    while it is tentative and answers nobody (RFC 4862 5.4); one that fails does not stay."""
 
     spec: AddressSpec
     exclusive = True
@@ -60,8 +60,9 @@ class Add(Step):
             if tentative_at_first:  # the kernel, which takes a second or two, does not say who answers
                 await self._ask(machine)
             await machine.announce(*where)
-        except InUse:
-            await machine.remove_address(*where)
+        except MachineError:
+            if tentative_at_first:  # not known to be free, or never announced
+                await machine.remove_address(*where)
             raise
 
     async def _ask(self, machine: Machine) -> None:

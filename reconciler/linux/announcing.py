@@ -12,7 +12,7 @@ from ipaddress import ip_interface
 from loguru import logger
 
 from reconciler.linux import network
-from reconciler.linux.neighbours import IP, announcements, protocol_of
+from reconciler.linux.neighbours import ETHERNET, IP, announcements, protocol_of
 from resources.machine import ANNOUNCED_AGAIN, MachineError
 
 LATE = 1.0  # seconds: this host stood still for longer, and another may have the address by now
@@ -73,7 +73,8 @@ def _send(namespace: str, interface: str, ip: IP) -> None:
     try:
         with closing(network.made_in(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))) as raw:
             raw.bind((interface, protocol_of(ip)))
-            for frame in announcements(raw.getsockname()[4], ip):
+            _, _, _, hardware, mac = raw.getsockname()
+            for frame in announcements(mac, ip) if hardware == ETHERNET else ():  # others have no neighbours to tell
                 raw.send(frame)
     except OSError as e:
         raise MachineError(f"{ip} cannot be announced on {interface}: {e.strerror}") from e

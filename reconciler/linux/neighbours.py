@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 IP = IPv4Address | IPv6Address
 
+ETHERNET = 1  # ARPHRD_ETHER
 ARP, IPV6 = 0x0806, 0x86DD  # EtherTypes
 REQUEST, REPLY = 1, 2
 ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136

@@ -21,7 +21,7 @@ from ipaddress import ip_interface
 from loguru import logger
 
 from reconciler.linux import network
-from reconciler.linux.neighbours import IP, claim, claims_filter, protocol_of, question, text_of
+from reconciler.linux.neighbours import ETHERNET, IP, claim, claims_filter, protocol_of, question, text_of
 from resources.machine import Address, MachineError, Unavailable
 
 WAITS = 0.15  # seconds for an answer; neighbours on a LAN take less than one thousandth
@@ -29,7 +29,6 @@ LATE = 1.0  # seconds more than that: this host stood still
 QUESTIONS = 2  # within that
 ASKS = 10.0  # seconds from one question that a look puts to the next
 DEAF = 1.0  # seconds after a claim was heard, so that a storm of them wakes us once in that time
-ETHERNET = 1  # ARPHRD_ETHER
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 FRAMES = 64  # read at once
 
