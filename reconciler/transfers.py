@@ -5,6 +5,7 @@ What was written is known at once, not only when the watch tells of it; what was
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -212,17 +213,27 @@ class Transfers:
             lost = view.owner is not None and view.owner.host != self._p.machine.host
             return copies.first(snapshot, owner=False) if lost else Plan()
         for said, txn in copies.cleared(view, self._p.machine.host, snapshot):
-            if (revision := await self._p.store.commit(txn)) is not None:
+            if (revision := await self._in_time(view, txn)) is not None:
                 self._note(txn, revision)
                 self._tell.decision(said, verdict.epoch)
         for part in copies.held_up(snapshot):
             disk = part.kind.key(part.spec)
             txn = copies.mark(view, self._p.machine, disk)
-            if (revision := await self._p.store.commit(txn)) is None:
+            if (revision := await self._in_time(view, txn)) is None:
                 return Plan()  # somebody else owns it, or the handler has marked it meanwhile: the next look tells
             self._note(txn, revision)
             self._tell.decision(f"goes on with disk {disk} alone; the other copy is marked outdated", verdict.epoch)
         return copies.first(snapshot, owner=True)
+
+    async def _in_time(self, view: View, txn: Txn) -> int | None:
+        """Commit it, but wait no longer than an `automatic` service may be held: it must be put down then. None also
+        where no answer came: whether it was written, the watch tells."""
+        left = self._p.session.safe_until - self._p.machine.monotonic() if self.automatic(view) else None
+        try:
+            async with asyncio.timeout(None if left is None else max(0.0, left)):
+                return await self._p.store.commit(txn)
+        except TimeoutError:
+            return None
 
     # -- writing it ----------------------------------------------------------------------------------------------------
 
