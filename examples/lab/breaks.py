@@ -14,7 +14,7 @@ from typing import Any
 from examples.lab import rig
 
 SERVICE = "nfs"
-BEFORE = 1.0  # seconds: what a deed did may be seen before its last command returns
+BEFORE = 3.0  # seconds: what a deed did may be seen before its last command returns
 
 # Ways into the container.
 WAYS = """set -e

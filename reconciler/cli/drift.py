@@ -11,11 +11,12 @@ import typer
 
 from reconciler.cli import screen
 from reconciler.cli.desk import Desk, at_desk
-from reconciler.cli.options import EachLine, bare
+from reconciler.cli.options import EachLine, Last, bare
 from reconciler.cli.scene import Scene, look
 from reconciler.records import Event, OpenDrift, Status, parse
 from reconciler.store import ROOT
 
+LAST = 15
 DAY = timedelta(days=1)
 HEADER = ("OPEN FOR", "SERVICE", "HOST", "RESOURCE", "WANTED", "FOUND", "NOTE")
 
@@ -23,6 +24,7 @@ HEADER = ("OPEN FOR", "SERVICE", "HOST", "RESOURCE", "WANTED", "FOUND", "NOTE")
 def command(
     service: Annotated[str, typer.Argument(metavar="[SERVICE]", help="its name; by default all", callback=bare)] = "",
     output: EachLine = None,
+    last: Last = LAST,
 ) -> None:
     """Show what differs from what is wanted: what is open first, then what was put right within a day.
 
@@ -31,10 +33,10 @@ def command(
     hactl drift nfs
     hactl drift -o json | jq 'select(.open)'
     """
-    at_desk(lambda desk: drift(desk, service, datetime.now(UTC), as_json=output is not None))
+    at_desk(lambda desk: drift(desk, service, datetime.now(UTC), as_json=output is not None, last=last))
 
 
-async def drift(desk: Desk, service: str, now: datetime, *, as_json: bool) -> None:
+async def drift(desk: Desk, service: str, now: datetime, *, as_json: bool, last: int = LAST) -> None:
     """Raises Refused, StoreError."""
     scene = await look(desk.store)
     if service:
@@ -42,7 +44,7 @@ async def drift(desk: Desk, service: str, now: datetime, *, as_json: bool) -> No
     listing = await desk.store.list(f"{ROOT}events/{service}/" if service else f"{ROOT}events/")
     entries = [(one.key.removeprefix(f"{ROOT}events/").partition("/")[0], one.value) for one in listing.entries]
     gone = [(name, event) for name, text in entries if (event := parse(Event, text)) and _is_recent(event, now)]
-    lines = _json_lines(scene, service, gone) if as_json else _lines(scene, service, gone, now)
+    lines = _json_lines(scene, service, gone) if as_json else _lines(scene, service, gone[-last:], now)
     for line in lines:
         print(line)
 
