@@ -65,6 +65,25 @@ class Stop(Step):
         await machine.stop_container(self.domain, GRACE)
 
 
+@dataclass(frozen=True)
+class KillOrphans(Step):
+    """Of a run whose controller is gone, through their cgroup."""
+
+    domain: str
+    down = True
+    timeout = 20.0
+
+    def __str__(self) -> str:
+        return f"end what is left of container {self.domain}"
+
+    @property
+    def done(self) -> str:
+        return f"what was left of container {self.domain} ended"
+
+    async def run(self, machine: Machine) -> None:
+        await machine.kill_orphans(self.domain)
+
+
 class ContainerKind(Kind[ContainerSpec, world.Container]):
     """`container: {domain: nfs}`"""
 
@@ -87,12 +106,18 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
 
     def plan(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Step]:
         wanted = _wanted(spec, role)
+        kill: list[Step] = [KillOrphans("its controller is gone", spec.domain)] if seen.orphans else []
         if wanted and not seen.running and seen.defined:
             start = Start if spec.warm else StartAlone
-            return [start("it does not run" if role is Role.ACTIVE else "it waits warm on the standby", spec.domain)]
-        return [Stop("it is not to run on this host", spec.domain)] if seen.running and not wanted else []
+            return [
+                *kill,
+                start("it does not run" if role is Role.ACTIVE else "it waits warm on the standby", spec.domain),
+            ]
+        return [*kill, Stop("it is not to run on this host", spec.domain)] if seen.running and not wanted else kill
 
     def conditions(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Condition]:
+        if seen.orphans:
+            return [Condition(_left(spec, seen), cause="its controller (libvirt_lxc) has died")]
         if not seen.defined:
             return [Condition(_undefined(spec), broken=role is Role.ACTIVE)]
         if seen.running == _wanted(spec, role):
@@ -103,9 +128,12 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
         return "running" if _wanted(spec, role) else "stopped"
 
     def says(self, spec: ContainerSpec, seen: world.Container) -> str:
-        return "running" if seen.running else "stopped" if seen.defined else "not defined"
+        left = f", {len(seen.orphans)} processes left of an earlier run" if seen.orphans else ""
+        return ("running" if seen.running else "stopped" if seen.defined else "not defined") + left
 
     def held(self, spec: ContainerSpec, seen: world.Container) -> str:
+        if seen.orphans:  # an address, a mount may be in their namespaces, where nobody else sees them
+            return _left(spec, seen)
         return f"container {spec.domain} runs" if seen.running and not spec.warm else ""
 
     def obstacles(self, spec: ContainerSpec, seen: world.Container, *, alone: bool = False) -> list[str]:
@@ -119,6 +147,14 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
 
 def _wanted(spec: ContainerSpec, role: Role) -> bool:
     return role is Role.ACTIVE or (role is Role.STANDBY and spec.warm)
+
+
+def _left(spec: ContainerSpec, seen: world.Container) -> str:
+    named = [
+        f"{one.command} ({one.pid}, {one.state}{f' in {one.waits}' if one.waits else ''})" for one in seen.orphans[:3]
+    ]
+    more = f" and {len(seen.orphans) - 3} more" if len(seen.orphans) > 3 else ""
+    return f"processes of an earlier run of container {spec.domain} are left: {', '.join(named)}{more}"
 
 
 def _undefined(spec: ContainerSpec) -> str:

@@ -54,6 +54,16 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process, as /proc has it. `state` is its letter; `waits` its wait channel when it is in D."""
+
+    pid: int
+    command: str
+    state: str
+    waits: str = ""
+
+
+@dataclass(frozen=True)
 class Container:
     """A libvirt-LXC domain as this host has it. `pid` is its init's, seen from the host; None unless running."""
 
@@ -61,6 +71,7 @@ class Container:
     running: bool
     pid: int | None = None
     id: str = ""  # changes with every start, so "another container by the same name" is seen
+    orphans: tuple[Process, ...] = ()  # of earlier runs, whose controller is gone
 
 
 @dataclass(frozen=True)
@@ -72,16 +83,6 @@ class Mounted:
     fstype: str
     source: str
     readonly: bool
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process, as /proc has it. `state` is its letter; `waits` its wait channel when it is in D."""
-
-    pid: int
-    command: str
-    state: str
-    waits: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,9 @@ class Machine(Protocol):
 
     async def stop_container(self, domain: str, grace: float) -> None:
         """Ask its init to power off, destroy it after `grace`. Returns when its cgroup is empty."""
+
+    async def kill_orphans(self, domain: str) -> None:
+        """End what is left of earlier runs. Raises MachineError naming what does not die, with what it waits for."""
 
     # -- mounts ------------------------------------------------------------------------------------------------------
 

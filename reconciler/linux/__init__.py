@@ -2,6 +2,7 @@
 
 processes.py   programs, bounded
 containers.py  libvirt-LXC
+orphans.py     what a container leaves behind
 systemd.py     the systemd inside a container, over its own bus
 manager.py     its units, over D-Bus
 mounting.py    filesystems into a running container
@@ -30,7 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 
-from reconciler.linux import mounting, network, proc, processes, rivals, systemd, talking
+from reconciler.linux import mounting, network, orphans, proc, processes, rivals, systemd, talking
 from reconciler.linux.announcing import Announcing
 from reconciler.linux.containers import Containers
 from reconciler.linux.watchdog import Watchdog
@@ -162,6 +163,9 @@ class Linux(Machine):
 
     async def stop_container(self, domain: str, grace: float) -> None:
         await self._containers.stop(domain, grace)
+
+    async def kill_orphans(self, domain: str) -> None:
+        await orphans.kill(domain)
 
     async def _init_or_none(self, domain: str | None) -> int | None:
         """Of a container that runs. The same process as before is the same container; else libvirt is asked."""

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import libvirt
 from loguru import logger
 
-from reconciler.linux import proc
+from reconciler.linux import orphans, proc
 from resources.machine import Container, MachineError, Unavailable
 
 URI = "lxc:///"
@@ -117,9 +117,10 @@ class Containers:
             raise Unavailable(f"libvirt does not say how container {domain} is: {e}") from e
         init = (proc.children(controller) or [0])[0] if controller else 0
         began = proc.started(init) if init else ""
+        left = orphans.orphans(domain)
         if not began:
-            return Container(defined=True, running=False)
-        return Container(True, True, init, f"{init}-{began}")
+            return Container(defined=True, running=False, orphans=left)
+        return Container(True, True, init, f"{init}-{began}", left)
 
     # -- starting and stopping ---------------------------------------------------------------------------------------
 

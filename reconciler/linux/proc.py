@@ -33,6 +33,12 @@ def started(pid: int) -> str:
     return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
 
 
+def parent(pid: int) -> int:
+    """0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
 def children(pid: int) -> list[int]:
     """Its children, oldest first."""
     return [int(word) for word in read(PROC / str(pid) / "task" / str(pid) / "children").split()]

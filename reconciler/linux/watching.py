@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from reconciler.linux import network
+from reconciler.linux import network, proc
 from reconciler.linux.processes import ENVIRONMENT
 from reconciler.linux.rivals import Claims
 from resources.machine import Container, Unavailable
@@ -54,6 +54,7 @@ class _Watched:
 
     id: str
     pidfd: int
+    controller: int  # a pidfd of its libvirt_lxc
     netlink: socket.socket
     mountinfo: int
     epoll: select.epoll
@@ -118,6 +119,8 @@ class Watching:
         with contextlib.ExitStack() as undo:
             pidfd = os.pidfd_open(init)
             undo.callback(os.close, pidfd)
+            controller = os.pidfd_open(proc.parent(init))
+            undo.callback(os.close, controller)
             netlink = network.monitor(network.namespace_of(init))
             undo.callback(netlink.close)
             mountinfo = os.open(f"/proc/{init}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
@@ -125,8 +128,9 @@ class Watching:
             epoll = select.epoll()
             epoll.register(mountinfo, select.EPOLLPRI)
             undo.pop_all()
-        self._watched[domain] = _Watched(id, pidfd, netlink, mountinfo, epoll)
+        self._watched[domain] = _Watched(id, pidfd, controller, netlink, mountinfo, epoll)
         self._loop.add_reader(pidfd, self._ended, domain)
+        self._loop.add_reader(controller, self._ended, domain)
         self._loop.add_reader(netlink, self._network_changed, domain, netlink)
         self._loop.add_reader(epoll, self._mounts_changed, domain, epoll)
 
@@ -152,12 +156,13 @@ class Watching:
     def _forget(self, domain: str) -> None:
         watched = self._watched.pop(domain)
         self.claims.forget(domain)
-        for source in (watched.pidfd, watched.netlink, watched.epoll):
+        for source in (watched.pidfd, watched.controller, watched.netlink, watched.epoll):
             self._loop.remove_reader(source)
         watched.netlink.close()
         watched.epoll.close()
         os.close(watched.mountinfo)
         os.close(watched.pidfd)
+        os.close(watched.controller)
 
     def close(self) -> None:
         for domain in list(self._watched):

@@ -261,6 +261,17 @@ def autostart(cluster: Cluster, host: str, domain: str) -> None:
     cluster.world.hosts[host].start_domain(domain)
 
 
+def orphan(cluster: Cluster, host: str, domain: str, stuck: str = "no") -> None:
+    """libvirt_lxc is killed; init and all else live on; `stuck yes`: they cannot be killed, until `unstick`."""
+    _place(cluster, host, domain)
+    cluster.world.hosts[host].orphan(domain, stuck=_is_on(stuck))
+
+
+def unstick(cluster: Cluster, host: str, domain: str) -> None:
+    for place in cluster.world.hosts[host].orphans.get(domain, []):
+        place.stuck = False
+
+
 def hold(cluster: Cluster, host: str, domain: str, target: str, again: str = "no") -> None:
     """A process uses a mount; `again yes`: as often as it is killed, there is another one."""
     place = _place(cluster, host, domain)

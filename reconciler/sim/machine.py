@@ -168,9 +168,20 @@ class SimMachine:
         if domain not in self.sim.domains and self.sim.libvirtd:
             return Container(defined=False, running=False)
         found = self._domain(domain)
+        left = tuple(self._orphan(place) for place in self.sim.orphans.get(domain, []))
         if found.place is None:
-            return Container(defined=True, running=False)
-        return Container(True, True, 1000 + found.starts, f"{self.boot_id}-{found.starts}")
+            return Container(defined=True, running=False, orphans=left)
+        return Container(True, True, 1000 + found.starts, f"{self.boot_id}-{found.starts}", left)
+
+    def _orphan(self, place: Place) -> Process:
+        return Process(4242, "systemd", "D" if place.stuck else "S", "drbd_al_begin_io" if place.stuck else "")
+
+    async def kill_orphans(self, domain: str) -> None:
+        def effect() -> None:
+            if not self.sim.kill_orphans(domain):
+                raise MachineError(f"processes of an earlier run of container {domain} do not die: systemd (4242, D)")
+
+        await self.does(f"kill-orphans {domain}", 0.1, effect)
 
     async def start_container(self, domain: str, timeout: float) -> None:
         found = self._domain(domain)

@@ -49,6 +49,7 @@ class Place:
     claims: dict[str, str] = field(default_factory=dict)  # IP -> the MAC address that was said to have it too
     asked: dict[str, float] = field(default_factory=dict)  # IP -> when a look last asked the neighbours
     gone: bool = False
+    stuck: bool = False  # its processes do not die
 
     def unit(self, name: str) -> Unit:
         return self.units.setdefault(name, Unit())
@@ -122,6 +123,7 @@ class Host:
         self.bmc = True  # does its power switch answer?
         self.files: dict[str, str] = {}
         self.domains: dict[str, Domain] = {}
+        self.orphans: dict[str, list[Place]] = {}  # by domain: those whose controller died
         self.base = Place(None)
         self.faults: dict[str, str] = {}
         self.missing_units: set[str] = set()
@@ -165,9 +167,10 @@ class Host:
         return found.place if found else None
 
     def places(self) -> list[Place]:
-        """The host's own and those of its running containers."""
+        """The host's own, those of its running containers, and of what dead ones left."""
         inside = [domain.place for _, domain in sorted(self.domains.items()) if domain.place is not None]
-        return [self.base, *inside] if self.power else []
+        left = [place for _, places in sorted(self.orphans.items()) for place in places]
+        return [self.base, *inside, *left] if self.power else []
 
     def happened(self, text: str, topic: str = "") -> None:
         self.world.happened(self.name, text)
@@ -194,6 +197,23 @@ class Host:
             domain.place.gone = True
             domain.place = None
             self.happened(f"container {name} stopped", f"domain/{name}")
+
+    def orphan(self, name: str, *, stuck: bool) -> None:
+        """Its controller dies, its init and all else live on."""
+        domain = self.domains[name]
+        if domain.place is not None:
+            domain.place.stuck = stuck
+            self.orphans.setdefault(name, []).append(domain.place)
+            domain.place = None
+            self.happened(f"container {name} orphaned", f"domain/{name}")
+
+    def kill_orphans(self, name: str) -> bool:
+        """Did all of them die?"""
+        left = [place for place in self.orphans.pop(name, []) if place.stuck]
+        if left:
+            self.orphans[name] = left
+        self.happened(f"orphans of container {name} {'do not die' if left else 'ended'}", f"domain/{name}")
+        return not left
 
     def mount(self, place: Place, mounted: Mounted) -> None:
         place.mounts.append(mounted)
@@ -304,6 +324,7 @@ class World:
         host.thawed.set()
         host.watchdog.disarm()
         host.listeners.clear()
+        host.orphans.clear()
         for place in [host.base, *(domain.place for domain in host.domains.values() if domain.place)]:
             place.gone = True
         for domain in host.domains.values():

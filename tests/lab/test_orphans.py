@@ -1,0 +1,27 @@
+"""libvirt_lxc dies while libvirtd cannot see it, so that its init and all else live on: they are found and ended."""
+
+from __future__ import annotations
+
+from examples.lab import breaks, rig
+
+
+def test_what_a_dead_controller_left_is_ended_and_the_service_goes_on(nfs: str) -> None:
+    with rig.writing() as client:
+        rig.on("hosta", "systemctl", "stop", "systemd-machined")
+        died = rig.on("hosta", "bash", "-s", stdin=breaks.WAYS + DIES).split()
+        try:
+            rig.until("libvirtd being away is unknown", lambda: rig.status(nfs)["state"] in ("Unknown", "Drift"), 60)
+        finally:
+            rig.on("hosta", "systemctl", "start", "libvirtd", "systemd-machined")
+        rig.ready(nfs, "hosta")
+        client.writes_on(90)
+        assert rig.on("hosta", "sh", "-c", f"cat /proc/{died[0]}/comm 2>/dev/null || true").strip() == ""
+        found = client.end()
+    assert (found["lost"], found["wrong"]) == (0, 0), found
+
+
+# Its init's PID. libvirtd is stopped for good: its sockets would start it again.
+DIES = """I=$(init)
+systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service 2>/dev/null
+kill -9 "$(controller)"; sleep 1; echo "$I" "$(cat "/proc/$I/comm")"
+"""
