@@ -100,7 +100,8 @@ def _until_unknown(
     """The steps in one direction, as far as the stage of the first part that could not be read.
 
     Nothing is built upon what is unknown, and nothing is pulled away from under it. Checks and gates only look on:
-    one that cannot tell must not keep an address or a disk where it does not belong.
+    one that cannot tell must not keep an address or a disk where it does not belong. Nor is anything built upon a
+    container that starts where a mount, a unit or an address was seen in an earlier one: another look comes first.
     """
     kept: list[tuple[AnyPart, list[Step]]] = []
     barrier: Stage | None = None
@@ -109,8 +110,17 @@ def _until_unknown(
             break
         if isinstance(snapshot.seen[part.id], Unknown) and part.stage is not Stage.CHECK:
             barrier = part.stage
-        kept.append((part, [step for step in steps if step.down == down]))
+        these = [step for step in steps if step.down == down]
+        if not down and these and part.stage is Stage.CONTAINER and _left_inside(snapshot):
+            barrier = part.stage
+        kept.append((part, these))
     return kept
+
+
+def _left_inside(snapshot: Snapshot) -> bool:
+    """Was anything seen to be held within a container?"""
+    inside = (Stage.MOUNT, Stage.UNIT, Stage.ADDRESS)
+    return any(part.stage in inside and _holds(snapshot, part) for part in snapshot.parts)
 
 
 def _groups(wanted: Iterable[tuple[AnyPart, list[Step]]]) -> list[Group]:

@@ -80,7 +80,7 @@ class Linux(Machine):
         self._announcing = Announcing(self._namespace)
         self._watchdog: Watchdog | None = None
         self._systemds = systemd.Systemds(lambda domain: self._watching.topics.add(f"units/{domain}"))
-        self._inits: dict[str, tuple[int, str]] = {}  # the last init seen of each container, and when that began
+        self._inits: dict[str, tuple[int, str, int]] = {}  # the last init seen of each, when it began, its controller
 
     async def open(self) -> None:
         """Nothing to wait for: libvirtd is asked when it is needed."""
@@ -152,7 +152,7 @@ class Linux(Machine):
         seen = await self._containers.look(domain)
         self._watching.container(domain, seen)
         if seen.pid is not None:
-            self._inits[domain] = (seen.pid, proc.started(seen.pid))
+            self._inits[domain] = (seen.pid, proc.started(seen.pid), proc.parent(seen.pid))
         else:
             self._inits.pop(domain, None)
             self._systemds.forget(domain)
@@ -168,11 +168,12 @@ class Linux(Machine):
         await orphans.kill(domain)
 
     async def _init_or_none(self, domain: str | None) -> int | None:
-        """Of a container that runs. The same process as before is the same container; else libvirt is asked."""
+        """Of a container that runs. The same process as before below the same controller is the same container; else
+        libvirt is asked. An init that has outlived its controller is an orphan: what is in there is not the service."""
         if domain is None:
             return None
-        init, began = self._inits.get(domain, (0, ""))
-        if init and proc.started(init) == began:
+        init, began, controller = self._inits.get(domain, (0, "", 0))
+        if init and proc.started(init) == began and proc.parent(init) == controller:
             return init
         return (await self.container(domain)).pid
 

@@ -157,3 +157,11 @@ def test_a_dropped_container_is_stopped() -> None:
     kind = ContainerKind()
     [part] = [part for part in PARTS if part.kind.name == kind.name]
     assert steps(snapshot(up=True), Role.ACTIVE, frozenset({part.id})) == ["stop container nfs"]
+
+
+def test_nothing_is_built_on_a_container_that_starts_where_something_was_seen_in_an_earlier_one() -> None:
+    """An orphan's mounts were taken for the new container's, and its units started on an empty directory."""
+    stale = snapshot(True, container=Container(True, False), unit=UnitSeen("loaded", "inactive"), address=())
+    assert [str(step) for step in plan(stale, Role.ACTIVE).steps] == ["start container nfs"]
+    cold = snapshot(False, container=Container(True, False))
+    assert len(plan(cold, Role.ACTIVE).steps) > 5
