@@ -76,7 +76,7 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await self._guard.take_up()
-                await self._key.look()
+                self._key.look()
                 tasks.create_task(self._promises.serve())
                 tasks.create_task(self.failsafe.run())
                 tasks.create_task(self._guard.run(self._kept))
