@@ -55,7 +55,7 @@ class Place:
         return self.units.setdefault(name, Unit())
 
     def has(self, ip: str) -> bool:
-        return any(ip_of(one.address) == ip for one in self.addresses)
+        return ip in [ip_of(one.address) for one in self.addresses]
 
     def usable(self, ip: str) -> bool:
         """Does it answer for this address?"""
