@@ -45,6 +45,9 @@ bench: can-lab ## a client's gap in a planned move beside a plain shell script; 
 	@python3 -m examples.lab.bench takeover
 	@python3 -m examples.lab.bench drift
 
+cost: prepare ## what an agent costs at 10 to 1,000 services; writes docs/cost.md and its plot (5 minutes)
+	$(BIN)/python -m tests.cost
+
 can-lab:
 	@$(LAB) preflight
 
@@ -62,4 +65,4 @@ clean: ## take the lab and its cache away, and .venv
 	-$(LAB) clean
 	rm -rf .venv
 
-.PHONY: help prepare check sim speed soak contract lab-test test demo bench can-lab schemas format lock clean
+.PHONY: help prepare check sim speed soak contract lab-test test demo bench cost can-lab schemas format lock clean

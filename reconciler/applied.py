@@ -18,7 +18,7 @@ DIRECTORY = "/run/hactl/applied"
 SETTLED = "/run/hactl/settled"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)  # more than a host has services: else each pass would read its spec anew
 def parts_of(text: str) -> tuple[AnyPart, ...]:
     """Of a service's spec as it stands in etcd, in the order in which they come up. Raises SpecError."""
     return take_apart(parse_service(text).spec, KINDS)

@@ -50,10 +50,10 @@ class Key:
         self._key = b""
         self.trouble = ""
 
-    async def look(self) -> None:
+    def look(self) -> None:
         """Read the file again."""
         try:
-            text = (await secret(self._machine, self._path, "promises between the hosts (the failsafe)")).strip()
+            text = secret(self._machine, self._path, "promises between the hosts (the failsafe)").strip()
             if len(text) < SHORTEST_KEY:
                 raise MachineError(f"the key in {self._path} is too short: openssl rand -hex 32 makes one")
             self._key, trouble = text.encode(), ""
@@ -257,7 +257,7 @@ class Failsafe:
             await self._machine.sleep(LOOKS if self._key.there else KEY_LASTS)
             if self._machine.monotonic() >= key_read + KEY_LASTS:
                 key_read = self._machine.monotonic()
-                await self._key.look()
+                self._key.look()
             if self._due():
                 await self._ask_all()
             if self._by and self._session.connected and self._session.renewed > self._asked_at:

@@ -19,7 +19,7 @@ OFF = 2
 
 async def cut_power(machine: Machine, host: str, fencing: Fencing) -> str:
     """Returns once the power is off and that was asked for anew, with the clause that says so. Raises MachineError."""
-    options = await _options(machine, host, fencing)
+    options = _options(machine, host, fencing)
     done = await machine.run(fencing.agent, timeout=CUTS, stdin=f"action=off\n{options}")
     if done.status:
         raise MachineError(f"{fencing.agent} could not cut the power of {host}: {_said(done.err or done.out)}")
@@ -32,17 +32,17 @@ async def cut_power(machine: Machine, host: str, fencing: Fencing) -> str:
 async def answers(machine: Machine, host: str, fencing: Fencing) -> str:
     """Why the fence device of that host does not answer, or "". Nothing is done to it."""
     try:
-        options = await _options(machine, host, fencing)
+        options = _options(machine, host, fencing)
         status = await machine.run(fencing.agent, timeout=ANSWERS, stdin=f"action=status\n{options}")
     except MachineError as e:
         return str(e)
     return "" if status.status in (0, OFF) else f"{fencing.agent}: {_said(status.err or status.out)}"
 
 
-async def _options(machine: Machine, host: str, fencing: Fencing) -> str:
+def _options(machine: Machine, host: str, fencing: Fencing) -> str:
     lines = [f"{name}={value}" for name, value in sorted(fencing.options.items())]
     if fencing.secret is not None:
-        lines += (await secret(machine, f"{SECRETS}/{fencing.secret}", f"fencing {host}")).splitlines()
+        lines += secret(machine, f"{SECRETS}/{fencing.secret}", f"fencing {host}").splitlines()
     if bad := [line for line in lines if "\n" in line or line.startswith("action=")]:
         raise MachineError(f"an option of the fence agent of {host} is not allowed: {bad[0].partition('=')[0]}")
     return "".join(f"{line}\n" for line in lines if line)

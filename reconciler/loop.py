@@ -6,6 +6,7 @@ A trigger only says *look again at service X*; nothing is ever decided from the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from loguru import logger
 
@@ -75,7 +76,7 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await self._guard.take_up()
-                await self._key.look()
+                self._key.look()
                 tasks.create_task(self._promises.serve())
                 tasks.create_task(self.failsafe.run())
                 tasks.create_task(self._guard.run(self._kept))
@@ -161,6 +162,7 @@ class Agent:
         self._swept = True
         for worker in workers:
             self._start(worker)
+        self._take_up(self._mirror.services())  # those that came meanwhile
 
     def _worker(self, name: str) -> Worker:
         return self._workers.setdefault(name, Worker(name, self._parts))
@@ -179,11 +181,18 @@ class Agent:
         """Look again at one service, or at all; services that are new get their worker."""
         if not self._swept:
             return
-        for new in self._mirror.services():
-            if new not in self._workers:
-                self._start(self._worker(new))
+        if not name:
+            self._take_up(self._mirror.services())
+        elif self._mirror.revision(name):
+            self._take_up([name])
         for worker in [self._workers[name]] if name in self._workers else [] if name else list(self._workers.values()):
             worker.poke()
+
+    def _take_up(self, names: Iterable[str]) -> None:
+        """Those that are new."""
+        for name in names:
+            if name not in self._workers:
+                self._start(self._worker(name))
 
     async def _listen(self) -> None:
         """What the kernel and the daemons tell."""

@@ -6,15 +6,17 @@ It may lag; that is safe, since every transaction compares the revisions of what
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from loguru import logger
 
+from reconciler.index import Index, split
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Outdated, Owner, R, Session, Status, parse
-from reconciler.spec import HostManifest, SpecError, parse_service
+from reconciler.seen import Seen
+from reconciler.spec import HostManifest, ServiceManifest, SpecError, parse_service
 from reconciler.spec import parse as parse_spec
 from reconciler.store import (
     ROOT,
@@ -31,12 +33,14 @@ from reconciler.store import (
     status_key,
     word_key,
 )
-from resources.machine import Machine, MachineError
+from resources.machine import Machine
+
+T = TypeVar("T")
 
 IGNORED = (f"{ROOT}events/", f"{ROOT}audit/", f"{ROOT}applied/")
 SESSIONS = f"{ROOT}sessions/"
-KEPT = tuple(f"{ROOT}{section}/" for section in ("services", "hosts", "owners", "epochs", "outdated"))
-SEEN = "/var/lib/hactl/seen.json"
+OF_A_SERVICE = ("services", "owners", "epochs", "status")
+IN_ALL_VIEWS = ("sessions", "deaths", "outdated")
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,14 @@ class Mirror:
 
     def __init__(self, store: Store, machine: Machine, changed: Callable[[str], None]) -> None:
         self._store, self._machine, self._changed = store, machine, changed
-        self._entries: dict[str, Entry] = {}
+        self._entries = Index()
         self._views: dict[str, View] = {}  # read from the entries as they are
+        self._common: dict[str, Any] = {}  # what all views have in common, once it was read
+        self._read_before: dict[str, tuple[Entry, Any]] = {}  # by key: an entry and what was read from it
         self._absent: dict[str, float] = {}
         self._told = 0  # up to which revision etcd has told of all changes
         self._gone: dict[str, int] = {}  # keys that this host deleted, at which revision, until etcd tells of it
-        self._saved: list[list[object]] = []
+        self._seen = Seen(machine)
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -67,11 +73,10 @@ class Mirror:
         while True:
             try:
                 listing = await self._store.list(ROOT)
-                self._entries = {entry.key: entry for entry in listing.entries if not entry.key.startswith(IGNORED)}
+                self._take(entry for entry in listing.entries if not entry.key.startswith(IGNORED))
                 self._told, self._gone = listing.revision, {}
-                self._views.clear()
                 self._absent = {}  # what happened before the listing was not seen
-                self._save()
+                self._seen.note_all(self._entries)
                 self.synced.set()
                 self._changed("")
                 async for changes in self._store.watch(ROOT, listing.revision):
@@ -93,14 +98,25 @@ class Mirror:
         self._gone.pop(change.key, None)
         if change.key.startswith(SESSIONS):
             self._session_changed(change)
-        self._views.clear()
-        if change.entry is None:
-            self._entries.pop(change.key, None)
-        else:
-            self._entries[change.key] = change.entry
-        if change.key.startswith(KEPT):
-            self._save()
+        self._put(change.key, change.entry)
         self._tell(change.key)
+
+    def _put(self, key: str, entry: Entry | None) -> None:
+        self._entries.put(key, entry)
+        self._read_before.pop(key, None)
+        section, rest = split(key)
+        if section in OF_A_SERVICE:
+            self._views.pop(rest.partition("/")[0], None)
+        elif section in IN_ALL_VIEWS:
+            self._views.clear()
+            self._common = {}
+        self._seen.note(key, self._entries)
+
+    def _take(self, entries: Iterable[Entry]) -> None:
+        self._entries = Index(entries)
+        self._views.clear()
+        self._common = {}
+        self._read_before.clear()
 
     def _session_changed(self, change: Change) -> None:
         host = change.key.removeprefix(SESSIONS)
@@ -115,42 +131,21 @@ class Mirror:
             return None
         since = self._absent.setdefault(host, self._machine.monotonic())
         word = self._entries.get(word_key(host))
-        return Absence(since, parse(Session, word.value) if word else None, word.revision if word else 0)
+        return Absence(since, self._record(Session, word), word.revision if word else 0)
 
     # -- with etcd away ------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        """What decides, for an agent that starts while etcd is away. Statuses and sessions would be lies by then."""
-        kept = [
-            [entry.key, entry.value, entry.revision, entry.created]
-            for key, entry in sorted(self._entries.items())
-            if key.startswith(KEPT)
-        ]
-        if kept == self._saved:
-            return
-        try:
-            self._machine.write(SEEN, json.dumps(kept))
-            self._saved = kept
-        except MachineError as e:
-            logger.warning("what etcd says could not be kept for a start without it: {}", e)
-
     def load(self) -> bool:
         """What was seen last, until etcd says more. False where nothing was. Before anything else is asked of it."""
-        text = self._machine.read(SEEN)
-        try:
-            rows = json.loads(text or "[]")
-            self._entries = {key: Entry(key, value, revision, created) for key, value, revision, created in rows}
-            self._views.clear()
-        except (ValueError, TypeError):
-            return False
+        self._take(self._seen.load())
         return bool(self._entries)
 
     def _tell(self, key: str) -> None:
-        section, _, rest = key.removeprefix(ROOT).partition("/")
+        section, rest = split(key)
         name, _, host = rest.partition("/")
         if section == "status" and host == self._machine.host:
             return  # our own words
-        self._changed(name if section in ("services", "owners", "epochs", "status") else "")
+        self._changed(name if section in OF_A_SERVICE else "")
 
     def note(self, key: str, value: str | None, revision: int) -> None:
         """A write of our own that was confirmed: known at once, not only when the watch tells of it. One whose answer
@@ -158,18 +153,15 @@ class Mirror:
         known = self._entries.get(key)
         if revision <= self._told or (known is not None and known.revision >= revision):
             return
-        self._views.clear()
         if value is None:
             self._gone[key] = revision
-            self._entries.pop(key, None)
+            self._put(key, None)
         else:
-            self._entries[key] = Entry(key, value, revision, known.created if known else revision)
-        if key.startswith(KEPT):
-            self._save()
+            self._put(key, Entry(key, value, revision, known.created if known else revision))
 
     def services(self) -> list[str]:
         """Names of all services there are, sorted."""
-        return sorted(key.rpartition("/")[2] for key, _ in self._under("services"))
+        return [entry.key.rpartition("/")[2] for entry in self._entries.under("services")]
 
     def view(self, name: str) -> View | None:
         """What etcd says of one service; None when it is not there. Raises SpecError when its spec is none."""
@@ -181,24 +173,36 @@ class Mirror:
         return self._views[name]
 
     def _read(self, name: str, entry: Entry) -> View:
-        manifest = parse_service(entry.value)
-        if manifest.metadata.name != name:
-            raise SpecError([(("metadata", "name"), f"is {manifest.metadata.name!r} under the key of {name!r}")])
         owner, epoch = self._entries.get(owner_key(name)), self._entries.get(epoch_key(name))
+        if not self._common:
+            self._common = self._in_all_views()
         return View(
-            manifest=manifest,
+            manifest=self._manifest(name, entry),
             revision=entry.revision,
             text=entry.value,
-            owner=parse(Owner, owner.value) if owner else None,
+            owner=self._record(Owner, owner),
             owner_revision=owner.revision if owner else 0,
-            epoch=parse(Epoch, epoch.value) if epoch else None,
+            epoch=self._record(Epoch, epoch),
             epoch_revision=epoch.revision if epoch else 0,
-            sessions={key: found for key, found in self._records(Session, "sessions")},
-            deaths={(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
-            outdated={copy: entry.revision for copy, entry in self._outdated()},
-            lacks_since={copy: _since(entry) for copy, entry in self._outdated()},
-            statuses={key: found for key, found in self._records(Status, f"status/{name}")},
+            statuses=dict(self._records(Status, f"status/{name}")),
+            **self._common,
         )
+
+    def _in_all_views(self) -> dict[str, Any]:
+        outdated = list(self._outdated())
+        return {
+            "sessions": dict(self._records(Session, "sessions")),
+            "deaths": {(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
+            "outdated": {copy: entry.revision for copy, entry in outdated},
+            "lacks_since": {copy: self._since(entry) for copy, entry in outdated},
+        }
+
+    def _manifest(self, name: str, entry: Entry) -> ServiceManifest:
+        """Raises SpecError."""
+        manifest = self._once(entry, parse_service)
+        if manifest.metadata.name != name:
+            raise SpecError([(("metadata", "name"), f"is {manifest.metadata.name!r} under the key of {name!r}")])
+        return manifest
 
     def revision(self, name: str) -> int:
         """Of the service's spec; 0 when there is none."""
@@ -221,30 +225,34 @@ class Mirror:
     def session(self, host: str) -> Session | None:
         """Of a host, as far as this one knows."""
         entry = self._entries.get(session_key(host))
-        return parse(Session, entry.value) if entry else None
+        return self._record(Session, entry)
 
     def status(self, name: str, host: str) -> Status | None:
         """What a host last said of a service."""
         entry = self._entries.get(status_key(name, host))
-        return parse(Status, entry.value) if entry else None
+        return self._record(Status, entry)
 
-    def _under(self, section: str) -> Iterator[tuple[str, Entry]]:
-        prefix = f"{ROOT}{section}/"
-        for key in sorted(self._entries):
-            if key.startswith(prefix):
-                yield key, self._entries[key]
+    def _records(self, model: type[R], group: str) -> Iterator[tuple[str, R]]:
+        for entry in self._entries.under(group):
+            if (record := self._record(model, entry)) is not None:
+                yield entry.key.rpartition("/")[2], record
 
-    def _records(self, model: type[R], section: str) -> Iterator[tuple[str, R]]:
-        for key, entry in self._under(section):
-            if (record := parse(model, entry.value)) is not None:
-                yield key.rpartition("/")[2], record
+    def _record(self, model: type[R], entry: Entry | None) -> R | None:
+        return None if entry is None else self._once(entry, lambda text: parse(model, text))
+
+    def _once(self, entry: Entry, read: Callable[[str], T]) -> T:
+        """What it says; a key is always read as the same thing."""
+        before, found = self._read_before.get(entry.key, (None, None))
+        if before is not entry:
+            found = read(entry.value)
+            self._read_before[entry.key] = entry, found
+        return cast(T, found)
 
     def _outdated(self) -> Iterator[tuple[tuple[str, str], Entry]]:
-        for key, entry in self._under("outdated"):
-            disk, _, host = key.removeprefix(f"{ROOT}outdated/").rpartition("/")
+        for entry in self._entries.under("outdated"):
+            disk, _, host = split(entry.key)[1].rpartition("/")
             yield (disk, host), entry
 
-
-def _since(entry: Entry) -> str:
-    record = parse(Outdated, entry.value)
-    return record.since if record else ""
+    def _since(self, entry: Entry) -> str:
+        record = self._record(Outdated, entry)
+        return record.since if record else ""

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from loguru import logger
 
+from reconciler.counts import Counts
 from reconciler.mirror import Mirror
 from reconciler.records import Event, Progress, Status, stamp
 from reconciler.store import Store, StoreError, Txn, event_key, status_key
@@ -45,6 +46,7 @@ class Publisher:
     def __init__(self, store: Store, machine: Machine, mirror: Mirror) -> None:
         self._store, self._machine, self._mirror = store, machine, mirror
         self.leases = Leases(store, machine)
+        self.counts = Counts()
         self._said: dict[str, Status] = {}
         self._unwritten: dict[str, Status | None] = {}
         self._events: deque[tuple[str, str, Event]] = deque(maxlen=KEPT_EVENTS)
@@ -81,6 +83,7 @@ class Publisher:
 
     def forget(self, service: str) -> None:
         """The service is gone: its status here must not stay behind, nor come after, being on its way just now."""
+        self.counts.forget(service)
         if self._said.pop(service, None) is not None:
             self._unwritten[service] = None
             self._wake.set()
@@ -97,6 +100,7 @@ class Publisher:
         because = f": {event.reason}" if event.reason else ""
         fields = event.model_dump(exclude_none=True, exclude={"at", "text"})
         logger.bind(service=service, **fields).log(level, "{}: {}{}{}", service, event.text, seconds, because)
+        self.counts.events[service, event.kind] += 1
         self._count += 1
         moment = event.at.translate({ord(c): None for c in ":-."})
         id = f"{moment}-{self._machine.host}-{self._count % 10000:04}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from resources.machine import Machine, MachineError
 
 
-async def secret(machine: Machine, path: str, purpose: str) -> str:
+def secret(machine: Machine, path: str, purpose: str) -> str:
     """The file's text. Raises MachineError where it is not there or may be read by others."""
     text = machine.read(path)
     if text is None:
         raise MachineError(f"the secret for {purpose} is missing on this host: {path}")
-    mode = (await machine.run("stat", "-c", "%a %u", path, timeout=5)).out.split()
-    if mode and (mode[0][-2:] != "00" or mode[1:] != ["0"]):
+    if not machine.is_secret(path):
         raise MachineError(f"{path} may be read by others than root: chown root, chmod 600")
     return text

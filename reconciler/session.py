@@ -87,6 +87,16 @@ class SessionKeeper:
         return bool(self.revision) and self._machine.monotonic() < self._deadline
 
     @property
+    def lease(self) -> float:
+        """Seconds."""
+        return self._options.lease
+
+    @property
+    def left(self) -> float:
+        """Seconds until the session may not be believed in any more, unless it is renewed."""
+        return max(0.0, self._deadline - self._machine.monotonic()) if self.revision else 0.0
+
+    @property
     def safe_until(self) -> float:
         """Until when (monotonic) nobody may take an `automatic` service from this host."""
         if not self.begun:

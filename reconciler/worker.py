@@ -93,7 +93,10 @@ class Worker:
             self._p.applied.forget(self.name)
             self._p.publisher.forget(self.name)
             return GONE
-        return await self._reconcile(view)
+        began = self._p.machine.monotonic()
+        delay = await self._reconcile(view)
+        self._p.publisher.counts.passed(self._p.machine.monotonic() - began)
+        return delay
 
     async def _reconcile(self, view: View) -> float:
         self.automatic = self._transfers.automatic(view)

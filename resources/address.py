@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_interface
+from functools import lru_cache
+from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import ip_interface as _parsed
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
@@ -22,6 +24,12 @@ class AddressField(Model):
 
     address: InterfaceAddress
     interface: Interface = "eth0"
+
+
+@lru_cache(maxsize=4096)
+def ip_interface(address: str) -> IPv4Interface | IPv6Interface:
+    """The same few are read several times in each pass."""
+    return _parsed(address)
 
 
 def _ip(field: AddressField) -> str:

@@ -133,6 +133,9 @@ class Machine(Protocol):
     def read(self, path: str) -> str | None:
         """A host file's text; None when it does not exist."""
 
+    def is_secret(self, path: str) -> bool:
+        """Is a host file root's, and nobody else may touch it?"""
+
     def write(self, path: str, text: str) -> None:
         """Replace a host file in one step (write beside, fsync, rename), making its directory."""
 

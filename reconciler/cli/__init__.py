@@ -9,6 +9,7 @@
     loss.py       pure: --accept-data-loss
     topics.py     hactl help TOPIC
     local.py      the agent's own answer, where etcd is out of reach
+    metrics.py    the agent's metrics over HTTP, on loopback
     scene.py      all that etcd says now, kept up to date by a watch
     health.py     pure: what a service is like as a whole, from what its hosts say
     screen.py     pure: tables, ages, colours

@@ -17,7 +17,7 @@ import typer
 from loguru import logger
 
 from reconciler.cli import config as configuration
-from reconciler.cli import local
+from reconciler.cli import local, metrics
 from reconciler.cli.config import Config
 from reconciler.cli.desk import connect
 from reconciler.cli.errors import Code, Refused
@@ -37,7 +37,7 @@ def command(
     """Keep this host as etcd says. Run by systemd, as root.
 
     Ending it leaves the services running. Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync,
-    watchdog, watchdog_seconds, failsafe_port, key_file (README.md, "On your hosts").
+    watchdog, watchdog_seconds, failsafe_port, key_file, metrics_port (README.md, "On your hosts").
 
     \b
     systemctl status hactl-agent
@@ -89,7 +89,7 @@ async def serve(config: Config) -> None:
     machine = Linux(config.host)
     try:
         await machine.open()
-        await keep(Agent(store, machine, options(config)))
+        await keep(Agent(store, machine, options(config)), config.metrics_port)
     finally:
         await machine.close()
         await store.close()
@@ -109,16 +109,23 @@ def options(config: Config) -> Options:
     )
 
 
-async def keep(agent: Agent) -> None:
+async def keep(agent: Agent, metrics_port: int | None = None) -> None:
     """Runs it until a signal, then lets it end in order. A bug of ours is logged with its traceback, and raised."""
     try:
-        async with local.listening(agent.local.report):
+        async with local.listening(agent.local.report), metrics.serving(metrics_port, lambda: measured(agent)):
             await until_told(agent.run())
     except BaseExceptionGroup as e:
         logger.opt(exception=e).critical("the agent has broken down; systemd starts it again")
         raise
     await agent.stop()
     logger.info("the agent has ended; what it keeps goes on running")
+
+
+def measured(agent: Agent) -> bytes:
+    """Its metrics. Loaded where they are asked for, and only there."""
+    from reconciler.metrics import Metrics
+
+    return Metrics(agent.local).text()
 
 
 async def until_told(run: Coroutine[Any, Any, None]) -> None:

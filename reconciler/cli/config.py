@@ -8,6 +8,7 @@
     watchdog_seconds = 30                            # after so many seconds
     failsafe_port = 7717                             # where agents ask each other for promises (docs/takeover.md) …
     key_file = "/etc/hactl/cluster.key"              # … with this key, which only root reads, the same on all hosts
+    metrics_port = 9717                              # Prometheus text at http://127.0.0.1:9717/metrics; without: none
     user = "hactl"                                   # with its password in a file that only root reads
     password_file = "/etc/hactl/etcd-password"
     [tls]
@@ -56,6 +57,7 @@ class Config(Model):
     watchdog_seconds: Annotated[float, Field(ge=5, le=600)] = 30
     failsafe_port: Annotated[int, Field(ge=1, le=65535)] = 7717
     key_file: AbsolutePath = "/etc/hactl/cluster.key"
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     user: str = ""
     password_file: AbsolutePath | None = None
     tls: TlsFiles | None = None

@@ -130,6 +130,13 @@ class Linux(Machine):
         except FileNotFoundError:
             return None
 
+    def is_secret(self, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return False
+        return found.st_uid == 0 and not found.st_mode & 0o077
+
     def write(self, path: str, text: str) -> None:
         target = Path(path)
         beside = target.with_name(f".{target.name}.new")

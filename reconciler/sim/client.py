@@ -42,6 +42,8 @@ class Client:
         if server is None:
             return False
         written = [self._written(disk.resource, server) for disk in disks(self._service.spec)]
+        if all(one.is_set() for one in written):
+            return True
         try:
             async with asyncio.timeout(PATIENCE):
                 for one in written:

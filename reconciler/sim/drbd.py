@@ -97,7 +97,10 @@ class Resource:
         self._calls: set[asyncio.Task[None]] = set()
 
     def peer(self, host: str) -> Copy:
-        return next(copy for name, copy in self.copies.items() if name != host)
+        for name, copy in self.copies.items():
+            if name != host:
+                return copy
+        raise KeyError(host)
 
     def served(self, host: str) -> Write:
         """What is read there: of its own copy, or of the peer's while that serves it."""

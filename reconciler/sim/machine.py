@@ -151,6 +151,10 @@ class SimMachine:
         self._living()
         return self.sim.files.get(path)
 
+    def is_secret(self, path: str) -> bool:
+        self._living()
+        return path in self.sim.files and path not in self.sim.open_files
+
     def write(self, path: str, text: str) -> None:
         self._living()
         self.sim.files[path] = text

@@ -55,7 +55,7 @@ class Place:
         return self.units.setdefault(name, Unit())
 
     def has(self, ip: str) -> bool:
-        return any(ip_of(one.address) == ip for one in self.addresses)
+        return ip in [ip_of(one.address) for one in self.addresses]
 
     def usable(self, ip: str) -> bool:
         """Does it answer for this address?"""
@@ -122,6 +122,7 @@ class Host:
         self.clock_rate = 1.0  # seconds of its monotonic clock in a true one
         self.bmc = True  # does its power switch answer?
         self.files: dict[str, str] = {}
+        self.open_files: set[str] = set()  # those that others than root may read
         self.domains: dict[str, Domain] = {}
         self.orphans: dict[str, list[Place]] = {}  # by domain: those whose controller died
         self.base = Place(None)

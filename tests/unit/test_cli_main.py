@@ -145,6 +145,8 @@ def test_a_configuration(tmp_path: Path) -> None:
     assert agent.options(found) == Options(lease=9)
     guarded = loaded(tmp_path, 'endpoints = ["http://a:1"]\nwatchdog = "/dev/watchdog1"\nwatchdog_seconds = 10\n')
     assert agent.options(guarded) == Options(watchdog="/dev/watchdog1", watchdog_seconds=10)
+    assert found.metrics_port is None
+    assert loaded(tmp_path, 'endpoints = ["http://a:1"]\nmetrics_port = 9717\n').metrics_port == 9717
     assert found.tls is not None
     assert found.tls.ca == "/etc/ca"
     instead = loaded(tmp_path, 'endpoints = ["http://192.0.2.1:2379"]', HACTL_ENDPOINTS="http://a:1, http://b:2")

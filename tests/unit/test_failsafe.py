@@ -309,7 +309,7 @@ class Promiser:
 @simulated
 async def test_a_promise_lasts_a_lease_from_when_it_was_given_and_survives_its_agent() -> None:
     host = Promiser()
-    await host.key.look()
+    host.key.look()
     assert not host.promises.holds_back("hosta")
     assert host.says(host.question()) == "promise"
     assert not host.promises.begin("hosta", "boot-hosta-1")
@@ -323,7 +323,7 @@ async def test_a_promise_lasts_a_lease_from_when_it_was_given_and_survives_its_a
 @simulated
 async def test_after_a_boot_what_may_have_been_promised_before_it_counts_until_a_lease_has_passed() -> None:
     host = Promiser()
-    await host.key.look()
+    host.key.look()
     began = host.hands.monotonic()
     assert host.promises.may_have_promised("hosta", 15) == began + 15
     await host.hands.sleep(3)
@@ -338,7 +338,7 @@ async def test_after_a_boot_what_may_have_been_promised_before_it_counts_until_a
 @simulated
 async def test_a_question_that_is_repeated_or_older_makes_no_promise_longer() -> None:
     host = Promiser()
-    await host.key.look()
+    host.key.look()
     assert host.says(host.question(5.0)) == "promise"
     until = host.promises.promised("hosta")
     await host.hands.sleep(3)
@@ -352,7 +352,7 @@ async def test_a_question_that_is_repeated_or_older_makes_no_promise_longer() ->
 @simulated
 async def test_what_was_begun_against_it_is_not_promised_away() -> None:
     host = Promiser()
-    await host.key.look()
+    host.key.look()
     assert host.promises.begin("hosta", "boot-hosta-1")
     assert host.says(host.question()) == "hostb has begun to take over from it"
     assert host.says(host.question(boot_id="boot-hosta-2")) == "promise", "another incarnation"
@@ -363,7 +363,7 @@ async def test_what_was_begun_against_it_is_not_promised_away() -> None:
 @simulated
 async def test_the_dead_and_the_rebooted_are_promised_nothing() -> None:
     host = Promiser()
-    await host.key.look()
+    host.key.look()
     host.mirror.note(death_key("hosta", "boot-hosta-1"), "{}", 5)
     assert host.says(host.question()) == "hostb has begun to take over from it"
     session = Session(host="hosta", boot_id="boot-hosta-3", version="0", since="x")
@@ -375,7 +375,7 @@ async def test_the_dead_and_the_rebooted_are_promised_nothing() -> None:
 async def test_nobody_without_the_key_is_answered_and_no_answer_fits_another_question() -> None:
     host = Promiser()
     assert host.says(host.question()) == "", "no key was read yet"
-    await host.key.look()
+    host.key.look()
     good = host.question()
     for bad in (b"", b"x", good[:-1], good.replace(b"hosta", b"hostx"), b"0" * 64 + good[64:], good.upper()):
         assert host.promises.answer(bad) is None
@@ -391,7 +391,7 @@ async def test_nobody_without_the_key_is_answered_and_no_answer_fits_another_que
 async def test_a_key_that_is_too_short_is_none() -> None:
     host = Promiser()
     host.hands.sim.files[KEY_FILE] = "short\n"
-    await host.key.look()
+    host.key.look()
     assert (host.key.there, "too short" in host.key.trouble) == (False, True)
 
 
@@ -418,3 +418,14 @@ async def test_a_line_there_and_a_line_back_and_nobody_waits_for_ever() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # somebody who accepts and says nothing
         port = silent.getsockname()[1]
         assert await talking.ask("127.0.0.1", port, b"abc", 0.3) is None
+
+
+@simulated
+async def test_a_key_that_others_may_read_is_none_until_they_may_not() -> None:
+    host = Promiser()
+    host.hands.sim.open_files.add(KEY_FILE)
+    host.key.look()
+    assert (host.key.there, "chmod 600" in host.key.trouble) == (False, True)
+    host.hands.sim.open_files.clear()
+    host.key.look()
+    assert (host.key.there, host.key.trouble) == (True, "")

@@ -134,6 +134,21 @@ async def test_a_change_says_which_service_to_look_at_again(key: str, told: list
 
 
 @simulated
+async def test_a_change_of_one_service_leaves_the_views_of_others_as_they_are() -> None:
+    host = Host()
+    for name in ("nfs", "web"):
+        await host.write(service_key(name), TEXT.replace('"nfs"', f'"{name}"'))
+    before = host.mirror.view("web")
+    await host.write(owner_key("nfs"), owned("hostb"))
+    await host.write(status_key("nfs", "hostb"), ready_target())
+    assert host.mirror.view("web") is before
+    await host.write(session_key("hostb"), session("hostb"))
+    after = host.mirror.view("web")
+    assert after is not None
+    assert after.sessions == {"hostb": session("hostb")}
+
+
+@simulated
 async def test_our_own_write_is_known_at_once_and_a_late_watch_does_not_undo_it() -> None:
     host = Host()
     await host.write(service_key("nfs"), TEXT)
