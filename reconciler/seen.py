@@ -90,7 +90,8 @@ class Seen:
         yield from (Entry(*row) for row in said["keys"])
         for name in said["services"]:
             self._names.add(name)
-            yield from (Entry(*row) for row in json.loads(self._read(_file(name)) or "[]"))
+            # One that is listed and not there makes all of it worthless: a service that is not known is not put down.
+            yield from (Entry(*row) for row in json.loads(self._read(_file(name)) or ""))
 
     def _read(self, path: str) -> str | None:
         text = self._machine.read(path)

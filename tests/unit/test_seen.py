@@ -140,3 +140,11 @@ async def test_what_cannot_be_read_is_nothing() -> None:
         disk = machine(hosts().hosts["hosta"])
         disk.write(SEEN, text)
         assert kept(disk) == set()
+
+
+@simulated
+async def test_a_service_that_is_listed_and_whose_file_is_gone_makes_all_of_it_nothing() -> None:
+    """Else an agent that starts without etcd would not put down, in time, what it does not know of."""
+    disk, _, _ = both()
+    disk.remove(NFS)
+    assert Seen(disk).load() == []
