@@ -107,8 +107,9 @@ class Local:
             return "nobody owned it when etcd last answered, and nobody can take it without"
         if (owner.host, owner.boot_id) != (self.machine.host, self.machine.boot_id):
             return f"{owner.host} owned it when etcd last answered"
-        if not view.automatic:
-            return "it stays here: a service with failover manual is not taken over without proof"
+        if not view.automatic and view.manifest.metadata.name not in self.session.guards:
+            manual = "it stays here: a service with failover manual is not taken over without proof"
+            return f"it stays as it is: {view.paused_obstacle}" if view.paused else manual
         if self.failsafe.kept_by:
             return f"kept by promise of {' and '.join(self.failsafe.kept_by)}"
         because = f" ({self.failsafe.trouble})" if self.failsafe.trouble else ""

@@ -16,7 +16,7 @@ from reconciler.index import Index, split
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Outdated, Owner, R, Session, Status, parse
 from reconciler.seen import Seen
-from reconciler.spec import HostManifest, ServiceManifest, SpecError, parse_service
+from reconciler.spec import Drain, HostManifest, ServiceManifest, SpecError, parse_service
 from reconciler.spec import parse as parse_spec
 from reconciler.store import (
     ROOT,
@@ -40,7 +40,7 @@ T = TypeVar("T")
 IGNORED = (f"{ROOT}events/", f"{ROOT}audit/", f"{ROOT}applied/")
 SESSIONS = f"{ROOT}sessions/"
 OF_A_SERVICE = ("services", "owners", "epochs", "status")
-IN_ALL_VIEWS = ("sessions", "deaths", "outdated")
+IN_ALL_VIEWS = ("sessions", "deaths", "outdated", "hosts")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,14 @@ class Mirror:
             "deaths": {(death.host, death.boot_id): death for _, death in self._records(Death, "deaths")},
             "outdated": {copy: entry.revision for copy, entry in outdated},
             "lacks_since": {copy: self._since(entry) for copy, entry in outdated},
+            "drained": dict(self._drained()),
         }
+
+    def _drained(self) -> Iterator[tuple[str, Drain]]:
+        for entry in self._entries.under("hosts"):
+            name = entry.key.rpartition("/")[2]
+            if (manifest := self.host(name)) is not None and manifest.spec.drain is not None:
+                yield name, manifest.spec.drain
 
     def _manifest(self, name: str, entry: Entry) -> ServiceManifest:
         """Raises SpecError."""

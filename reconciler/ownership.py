@@ -7,6 +7,8 @@
   began: a key that is ours while we hold nothing may be one whose deletion is still on its way, so it is claimed anew.
 - Once a release was sent, the epoch is given up, whatever became of the message.
 - An `automatic` service is put down as soon as this host may not be sure any more that nobody takes it over.
+- A paused service counts as `manual`, and nobody claims, releases or takes it over; its owner leaves it as it is. Who
+  does not own it holds nothing of it, paused or not.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.records import Death, Epoch, Owner, Session, Status
-from reconciler.spec import ServiceManifest
+from reconciler.spec import Drain, Pause, ServiceManifest
 from resources.kind import Role
 from resources.words import disks
+
+OUT_OF_REACH = "etcd is out of reach: put down before another host takes it over"
 
 
 class Intent(StrEnum):
@@ -47,6 +51,7 @@ class View:
     outdated: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (disk, host) whose copy lacks writes
     lacks_since: Mapping[tuple[str, str], str] = field(default_factory=dict)  # the same, since when, for people
     statuses: Mapping[str, Status] = field(default_factory=dict)
+    drained: Mapping[str, Drain] = field(default_factory=dict)  # by host
 
     @property
     def wanted(self) -> str:
@@ -54,7 +59,23 @@ class View:
 
     @property
     def automatic(self) -> bool:
-        return self.manifest.spec.failover == "automatic"
+        """Is it taken over without a human? While it is paused it is not."""
+        return self.manifest.spec.failover == "automatic" and self.paused is None
+
+    @property
+    def paused(self) -> Pause | None:
+        return self.manifest.metadata.paused
+
+    @property
+    def paused_obstacle(self) -> str:
+        """Why nothing is done about it, as a clause with the way out, or ""."""
+        name = self.manifest.metadata.name
+        return f"{name} is paused {self.paused}: hactl resume {name}" if self.paused else ""
+
+    def drain_obstacle(self, host: str) -> str:
+        """Why that host takes nothing, as a clause with the way out, or ""."""
+        drain = self.drained.get(host)
+        return f"{host} is drained {drain}: hactl undrain {host}" if drain else ""
 
     @property
     def alone(self) -> bool:
@@ -97,6 +118,8 @@ class View:
     def target_obstacles(self, host: str) -> list[str]:
         """Why that host is not ready to take the service over, for this very revision of the spec."""
         status = self.statuses.get(host)
+        if said := self.paused_obstacle or self.drain_obstacle(host):
+            return [said]
         if host not in self.sessions:
             return [f"{host} has no session: is its agent running? (systemctl status hactl-agent)"]
         if status is None or status.target is None or status.target.revision != self.revision:
@@ -126,12 +149,13 @@ class Me:
 @dataclass(frozen=True)
 class Verdict:
     """What this host owes the service now. `note` is the clause that explains it on the status screen; `epoch` is the
-    one to act in (HOLD only)."""
+    one to act in (HOLD only); `hands_off`: the service is paused, and no step is run for it."""
 
     role: Role
     intent: Intent
     note: str = ""
     epoch: int = 0
+    hands_off: bool = False
 
 
 def decide(view: View, me: Me) -> Verdict:
@@ -140,6 +164,8 @@ def decide(view: View, me: Me) -> Verdict:
     if view.declared_dead(me.host, me.boot_id):
         intent = Intent.RELEASE if _is_mine(view.owner, me) else Intent.NONE
         return Verdict(idle, intent, "this host was declared dead: another may be taking it over")
+    if view.paused is not None:
+        return _paused(view, me, idle)
     if view.manifest.metadata.deleted:
         return _deleted(view, me)
     if _is_mine(view.owner, me):
@@ -184,13 +210,35 @@ def _to_be_mine(view: View, idle: Role) -> Verdict:
     return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
 
 
+def _paused(view: View, me: Me, idle: Role) -> Verdict:
+    """Nobody begins anything. What its session's last word promised is kept even so: it may be from before the pause,
+    and whoever proves a death by it could take the service over once it is resumed."""
+    owner = view.owner
+    if owner is None:
+        return Verdict(idle, Intent.NONE, "nobody owns it, and nobody starts it", hands_off=True)
+    if _is_mine(owner, me):
+        if me.guarded and not me.safe:
+            return Verdict(idle, Intent.NONE, OUT_OF_REACH)
+        if _is_held(owner, me):
+            return Verdict(Role.ACTIVE, Intent.HOLD, epoch=owner.epoch, hands_off=True)
+        return Verdict(idle, Intent.NONE, "it does not run here, and is not started", hands_off=True)
+    proof = view.death(owner)
+    note = f"{proof}, and nobody starts it" if proof and view.wanted == me.host else ""
+    return Verdict(idle, Intent.NONE, note, hands_off=True)
+
+
+def _is_held(owner: Owner, me: Me) -> bool:
+    """Does this agent hold the epoch of the key that names its incarnation?"""
+    return owner.epoch > me.given_up and (me.epoch == owner.epoch or me.holds)
+
+
 def _mine(view: View, me: Me, idle: Role) -> Verdict:
     """The owner key names this incarnation."""
     assert view.owner is not None
     epoch = view.owner.epoch
     if (view.automatic or me.guarded) and not me.safe:
-        return Verdict(idle, Intent.NONE, "etcd is out of reach: put down before another host takes it over")
-    if epoch <= me.given_up or (me.epoch != epoch and not me.holds):
+        return Verdict(idle, Intent.NONE, OUT_OF_REACH)
+    if not _is_held(view.owner, me):
         if view.wanted == me.host:
             return Verdict(Role.ACTIVE, Intent.CLAIM, "its own key, of an epoch that it no longer holds")
         return Verdict(Role.STANDBY, Intent.RELEASE, f"moving to {view.wanted}")

@@ -83,13 +83,14 @@ class Proofs:
                 self._changed(name)
 
     def _owners(self) -> dict[tuple[str, str], list[View]]:
-        """Incarnations that own a service which could come to this host, have no session, and are not proven dead."""
+        """Incarnations that own a service which could come to this host, have no session, and are not proven dead. For
+        one that is paused nothing is begun."""
         found: dict[tuple[str, str], list[View]] = {}
         for view in self._views():
             owner, me = view.owner, self._machine.host
             if owner is None or owner.host in (me, *view.sessions) or me not in view.manifest.spec.hosts:
                 continue
-            if not view.death(owner):
+            if view.paused is None and not view.death(owner):
                 found.setdefault((owner.host, owner.boot_id), []).append(view)
         return found
 
@@ -142,6 +143,8 @@ class Proofs:
         if absence is None:
             return None
         gone = self._wall(owner.host, absence.since) if absence.last is not None else ""
+        if view.paused is not None:
+            return Witness(host=owner.host, gone=gone, lacks="it is paused, so none is looked for")
         if self._promises.holds_back(owner.host):
             return Witness(host=owner.host, gone=gone, promised=True, lacks=f"{owner.host} lives, without etcd")
         guarded = self._guards(absence, view)

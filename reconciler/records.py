@@ -103,6 +103,7 @@ State = Literal[
     "Standby",  # not active here, nothing held
     "Waiting",  # for something named in `reason`
     "Stalled",  # a human is needed; `reason` says why
+    "Paused",  # `hactl pause` was said: left as it is, `reason` says by whom and what is not as it should be
     "Unknown",  # cannot be read
     "Invalid",  # the spec in etcd is not one; left as it is
 ]

@@ -100,11 +100,28 @@ class Fencing(Model):
     secret: Name | None = None
 
 
+class Order(Model):
+    """A human's, that holds until another takes it back: when, who, why."""
+
+    at: str
+    by: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        """by eva since 2026-11-24T07:02:11Z (new disks)"""
+        return f"by {self.by} since {self.at[:19].removesuffix('Z')}Z{f' ({self.why})' if self.why else ''}"
+
+
+class Drain(Order):
+    """`hactl drain` was said: this host is no target of moves and takeovers until `hactl undrain`."""
+
+
 class HostSpec(Model):
-    """A machine that runs an agent."""
+    """A machine that runs an agent. `drain` is written by hactl, never by hand."""
 
     addresses: tuple[Ip, ...] = ()
     fencing: Fencing | None = None
+    drain: Drain | None = None
 
 
 class Deletion(Model):
@@ -114,11 +131,16 @@ class Deletion(Model):
     by: str
 
 
+class Pause(Order):
+    """`hactl pause` was said: hands off until `hactl resume`."""
+
+
 class Metadata(Model):
-    """`deleted` is written by hactl, never by hand."""
+    """`deleted` and `paused` are written by hactl, never by hand."""
 
     name: Name
     deleted: Deletion | None = None
+    paused: Pause | None = None
 
 
 class ServiceManifest(Model):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.observe import Snapshot
 from reconciler.ownership import Intent, Verdict, View
+from reconciler.pause import words
 from reconciler.plan import plan
 from reconciler.records import PartStatus, State, Status, Target
 from resources.kind import AnyPart, Role, Unknown
@@ -43,6 +44,9 @@ def judge(
     state, reason = _state(view, snapshot, verdict, trouble, problems)
     if state == "Starting" and settled:
         state = "Drift"  # nothing of ours explains it
+    if view.paused is not None and verdict.hands_off:
+        clauses = [verdict.note, "" if reason == verdict.note else reason]
+        state, reason = "Paused", words(view.paused, view.manifest.metadata.name, clauses)
     return Status(
         role=role,
         state=state,
@@ -92,7 +96,8 @@ def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
         for disk, where in sorted(view.outdated)
         if where == host and f"disk/{disk}" in snapshot.seen
     ]
-    obstacles = marked + snapshot.obstacles(alone=view.alone)
+    drained = [said] if (said := view.drain_obstacle(host)) else []
+    obstacles = drained + marked + snapshot.obstacles(alone=view.alone)
     return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles)
 
 

@@ -186,6 +186,8 @@ class Transfers:
         """The host that a move to this one may revert to now, or ""."""
         if self._memory.was_ready or view.owner is None or view.owner.epoch != self._memory.epoch:
             return ""
+        if view.paused is not None:
+            return ""
         back = view.owner.previous
         possible = back in view.sessions and back in view.manifest.spec.hosts and view.wanted == self._p.machine.host
         return back if possible else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler import restarts
+from reconciler import pause, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.applied import parts_of
 from reconciler.driftlog import DriftLog
@@ -132,7 +132,7 @@ class Worker:
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
             return await self._transfers.let_go(view, snapshot, verdict)
         status = self._judge(view, snapshot, verdict, dropped)
-        if verdict.intent is Intent.HOLD:
+        if verdict.intent is Intent.HOLD and not verdict.hands_off:
             status = await self._unwell(view, snapshot, verdict, status)
         self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
         if verdict.intent is Intent.HOLD and await self._transfers.revert(view, snapshot, status, dropped):
@@ -210,6 +210,8 @@ class Worker:
 
     def _is_ours(self, verdict: Verdict) -> bool:
         """Does a plan of ours explain that it is not all as it should be?"""
+        if verdict.hands_off:
+            return False
         return verdict.intent not in (Intent.HOLD, Intent.NONE) or (
             verdict.intent is Intent.HOLD and not self._memory.was_ready
         )
@@ -223,8 +225,12 @@ class Worker:
     async def _act(
         self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str], first: Plan
     ) -> Outcome:
-        steps = Plan((*first.groups, *plan(snapshot, verdict.role, dropped, self._fights.withheld).groups))
-        if verdict.role is not Role.ABSENT:
+        if verdict.hands_off:
+            steps = pause.still(snapshot, verdict)
+        else:
+            steps = plan(snapshot, verdict.role, dropped, self._fights.withheld)
+        steps = Plan((*first.groups, *steps.groups))
+        if verdict.role is not Role.ABSENT and not verdict.hands_off:
             self._p.applied.note(self.name, view.text, keep=_left_over(snapshot, dropped))
         late = verdict.intent is Intent.HOLD and self._transfers.left(view) == 0 and not ready(snapshot, dropped)
         if late or not steps.steps:

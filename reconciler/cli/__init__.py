@@ -16,7 +16,7 @@
     manifests.py  pure: YAML -> manifests, with errors that name file, line and field
     merge.py      pure: three-way merge, differences in words
     watching.py   a move, shown live
-    apply, get, set_, status, plan, history, delete, dead, agent, fence_peer   one module a group of commands
+    apply, get, set_, status, plan, history, delete, dead, pause, agent, fence_peer   one module a group of commands
 
 What only some commands need (etcd, libvirt, watchfiles) is imported by the function that needs it: starting is fast.
 """

@@ -147,7 +147,8 @@ def _words(stands: Mapping[str, Any] | None, merged: Mapping[str, Any]) -> str:
     if stands is None:
         return "created"
     changes = differences(_spec(stands), merged.get("spec"))
-    return f"changed: {', '.join(changes)}" if changes else "unchanged"
+    paused = "; it is paused, so this is done when it is resumed" if merged["metadata"].get("paused") else ""
+    return f"changed: {', '.join(changes)}{paused}" if changes else "unchanged"
 
 
 def _spec(document: Mapping[str, Any] | None) -> Any:

@@ -95,6 +95,8 @@ async def _mark(desk: Desk, service: str, reason: str) -> View | None:
     if view.manifest.metadata.deleted is not None:
         print(f"{service} is being deleted already, by {view.manifest.metadata.deleted.by}", flush=True)
         return view
+    if view.paused is not None:
+        raise refuse(Code.UNSAFE, view.paused_obstacle, "Then delete it, or only forget it: --keep-running.")
     document = plain(view.manifest)
     audit = desk.audit(f"service/{service}", "delete", before=document["spec"], why=reason)
     mark = Deletion(at=audit.at, by=desk.who).model_dump(mode="json")

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.ownership import View
+from reconciler.pause import words
 from reconciler.records import Owner, Status, Witness
+from reconciler.spec import Pause
 from resources.kind import Role
 
 TROUBLES = ("Drift", "Stalled", "Unknown", "Invalid")
@@ -29,6 +31,7 @@ class Health:
     since: str = ""
     obstacles: Mapping[str, list[str]] = field(default_factory=dict)
     silent: bool = False  # its owner is, and nothing proves it down
+    paused: Pause | None = None
 
     @property
     def able(self) -> list[str]:
@@ -42,6 +45,8 @@ def health(view: View) -> Health:
     state, reason, since = _with_owner(view, owner) if owner else _without_owner(view)
     if view.manifest.metadata.deleted is not None:
         state, reason = "Stopping", _deleting(view)
+    if view.paused is not None:
+        state, reason, since = "Paused", _paused(view, view.paused, reason), view.paused.at
     return Health(
         primary=view.wanted,
         owner=owner.host if owner else "",
@@ -55,6 +60,7 @@ def health(view: View) -> Health:
             if owner is None or host != owner.host
         },
         silent=owner is not None and not is_alive(view, owner) and not view.death(owner),
+        paused=view.paused,
     )
 
 
@@ -137,6 +143,15 @@ def _without_owner(view: View) -> tuple[str, str, str]:
     if view.epoch is not None and view.epoch.host != view.wanted:
         return "Moving", f"to {view.wanted}: {view.epoch.host} has put it down", ""
     return "Starting", reason or f"{view.wanted} is about to own it", ""
+
+
+def _paused(view: View, pause: Pause, reason: str) -> str:
+    """Who said so, and how it is: by its owner, else by the host that is to have it, else by what is known of them."""
+    for host in (view.owner.host if view.owner else "", view.wanted):
+        seen = view.statuses.get(host)
+        if host in view.sessions and seen is not None and seen.state == "Paused" and seen.revision == view.revision:
+            return seen.reason
+    return words(pause, view.manifest.metadata.name, [reason])
 
 
 def _deleting(view: View) -> str:

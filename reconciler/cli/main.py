@@ -19,6 +19,7 @@ from reconciler.cli import (
     drift,
     get,
     history,
+    pause,
     plan,
     set_,
     simulate,
@@ -49,6 +50,8 @@ app.command("apply")(apply.command)
 app.command("get")(get.command)
 app.command("delete")(delete.command)
 app.command("confirm-dead")(dead.command)
+app.command("pause")(pause.pause_command)
+app.command("resume")(pause.resume_command)
 app.command("simulate")(simulate.command)
 app.command("help")(topics.command)
 app.command("agent")(agent.command)
@@ -91,6 +94,7 @@ def hactl(
     hactl events nfs                          what the hosts did about it, step by step
     hactl drift                               what differs from what is wanted, and what was put right within a day
     hactl watch                               all of it, as it happens
+    hactl pause nfs --reason "new disks"      hands off, until hactl resume nfs
 
     Each command's --help has more. Exit codes: 0 done, 2 wrong input, 3 not safe or not ready now, 4 etcd does not
     answer, 5 waited in vain, 6 no permission, 7 this host lacks something, 1 a bug.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from reconciler.cli.errors import Code, Refused
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Owner, R, Session, Status, parse
-from reconciler.spec import HostManifest, SpecError, nearest, parse_service
+from reconciler.spec import Drain, HostManifest, SpecError, nearest, parse_service
 from reconciler.spec import parse as parse_manifest
 from reconciler.store import ROOT, Change, Compacted, Entry, Store, epoch_key, host_key, owner_key, service_key
 
@@ -106,7 +106,13 @@ class Scene:
                 for rest, entry in self.under("outdated")
             },
             statuses=self.statuses(name),
+            drained=self.drained(),
         )
+
+    def drained(self) -> dict[str, Drain]:
+        """Hosts that take nothing."""
+        found = {name: manifest.spec.drain for name, manifest in self.host_manifests().items()}
+        return {name: drain for name, drain in found.items() if drain is not None}
 
     def statuses(self, name: str) -> dict[str, Status]:
         """What each host last said of a service."""

@@ -60,7 +60,9 @@ def command(  # noqa: PLR0913 - options
     wait: Annotated[bool, typer.Option("--wait", help="until it is Ready, with the steps as they happen")] = False,
     timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and say, change nothing")] = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="also when the new primary is not ready: it waits")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="also when the new primary is not ready, or it is paused: it waits")
+    ] = False,
     accept_data_loss: Annotated[
         bool, typer.Option("--accept-data-loss", help="also on copies that lack writes: hactl help data-loss")
     ] = False,
@@ -115,6 +117,8 @@ async def _set(desk: Desk, service: str, change: Sequence[str], options: Options
     """None when somebody else was faster."""
     scene = await look(desk.store)
     view = service_view(scene, service)
+    if view.paused is not None and not options.anyway:
+        raise refuse(Code.UNSAFE, view.paused_obstacle, f"To have it done then: hactl set {service} … --anyway")
     stands = plain(view.manifest)
     after = changed(stands, change)
     check_hosts(scene, view, after)
@@ -255,6 +259,7 @@ def _say(service: str, done: Change, options: Options) -> None:
         print(f"{service}: it is so already, nothing was changed", flush=True)
         return
     dry = " (dry run: nothing was changed)" if options.dry_run else ""
+    dry += f"; it is paused, so this is done at hactl resume {service}" if done.before.paused else ""
     if not done.moves:
         print(f"{service}: {', '.join(done.words)}{dry}", flush=True)
         return
@@ -270,7 +275,7 @@ def _say(service: str, done: Change, options: Options) -> None:
 def _why_ready(done: Change, target: str) -> str:
     """ready: disks UpToDate, container warm, gates passed"""
     status = done.before.statuses.get(target)
-    if status is None or status.target is None or not status.target.ready:
+    if done.before.paused is not None or status is None or status.target is None or not status.target.ready:
         return ""
     kinds = {part.partition("/")[0]: one.says for part, one in status.parts.items()}
     warm = "container warm" if kinds.get("container") == "running" else "container defined"

@@ -138,7 +138,7 @@ def _row(name: str, one: Health) -> tuple[str, ...]:
 
 def _could_move(one: Health) -> tuple[str, str]:
     """("yes, to hostb", "") or ("no", why)"""
-    if one.state in ("Moving", "Stopping", "Invalid") or not one.obstacles or not one.owner:
+    if one.state in ("Moving", "Stopping", "Invalid", "Paused") or not one.obstacles or not one.owner:
         return "-", ""
     if one.able and one.silent:
         return "once proven", ""
@@ -195,6 +195,7 @@ def _service_json(scene: Scene, name: str) -> dict[str, Any]:
         "state": one.state,
         "reason": one.reason,
         "since": one.since or None,
+        "paused": one.paused.model_dump(mode="json") if one.paused else None,
         "targets": {host: {"ready": not why, "obstacles": why} for host, why in one.obstacles.items()},
         "hosts": {host: seen.model_dump(mode="json") for host, seen in sorted(scene.statuses(name).items())},
     }

@@ -30,6 +30,19 @@ come back, DRBD finds two histories (hactl help split-brain), and its newer writ
 If DRBD itself says that the copy is Outdated or Inconsistent, the service is still refused there, and hactl does not
 force it: drbdadm primary --force RESOURCE on that host, then drbdadm secondary RESOURCE, is your own decision.
 """,
+    "pause": """Hands off a service
+
+hactl pause SERVICE: until hactl resume SERVICE no agent runs a step for it. Nothing is started, repaired, restarted,
+moved, given back or taken over: not when its host loses power, not after a reboot, not with failover: automatic. It is
+looked at as always: hactl status shows Paused, since when, by whom, why, and what is not as the spec says; hactl drift
+logs it. A paused service whose host has rebooted does not run before somebody says hactl resume.
+
+What goes on even so, since nothing may ever run twice: a host that does not own it puts down what it holds of it (to
+move it, resume it and say hactl set SERVICE primary=HOST); a host that was declared dead puts it down; and an automatic
+service whose host is cut off from etcd before it has heard of the pause is put down, as its session had promised.
+
+Changes are refused meanwhile; hactl set SERVICE … --anyway and hactl apply record them for when it is resumed.
+""",
     "split-brain": """Split brain: two copies of a disk that both have writes of their own
 
 DRBD finds it when the hosts see each other again, and stays disconnected: StandAlone in hactl status SERVICE, on one
@@ -75,6 +88,7 @@ def command(
 
     \b
     hactl help data-loss
+    hactl help pause
     hactl help split-brain
     hactl help takeover
     """

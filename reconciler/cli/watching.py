@@ -146,6 +146,8 @@ def _view(scene: Scene, name: str) -> View:
         raise Refused(Code.NOT_YET, f"the spec of {name} in etcd is not valid, so nothing is done: {e}") from e
     if view.manifest.metadata.deleted is not None:
         raise Refused(Code.NOT_YET, f"{name} is being deleted, by {view.manifest.metadata.deleted.by}")
+    if view.paused is not None:
+        raise Refused(Code.NOT_YET, f"nothing is done for {name}: {view.paused_obstacle}")
     return view
 
 

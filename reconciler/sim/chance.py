@@ -20,6 +20,7 @@ from reconciler.spec import HostManifest, Manifest, ServiceManifest, validate
 LASTS = 600.0  # seconds of a story
 BETWEEN = 20.0  # seconds from one fault to the next, on average
 HEALS = (1.0, 90.0)  # seconds until it is put right
+HEALED = 30.0  # seconds until etcd surely answers again
 
 STRANGER = "52:54:00:00:00:09"
 WRITES = 0.5  # seconds between two writes of a client
@@ -40,6 +41,7 @@ class Chance:
         """Sorted by time; what is begun is ended by LASTS."""
         lines = [line for host in self._hosts for line in _lines(0, f"drift|{host}|{self._chance.uniform(0.99, 1.01)}")]
         lines += [line for host in self._hosts for line in _lines(LASTS, f"power|{host}|on")]
+        lines += [line for one in self._services for line in _lines(LASTS + HEALED, f"resume|{one.metadata.name}")]
         lines += _lines(0, self.one_of("", "cluster-key"))
         lines += _lines(0, self.one_of("", *(f"hardware-watchdog|{host}" for host in self._hosts)))
         at = self._chance.expovariate(1 / BETWEEN)
@@ -104,6 +106,11 @@ def _member(c: Chance) -> Fault:
 def _deaf(c: Chance) -> Fault:
     host = c.host()
     return f"deafen|{host}|on", f"deafen|{host}|off"
+
+
+def _pause(c: Chance) -> Fault:
+    name = c.service().metadata.name
+    return f"pause|{name}", f"resume|{name}"
 
 
 def _link(c: Chance) -> Fault:
@@ -190,7 +197,7 @@ KINDS: tuple[Callable[[Chance], Fault], ...] = (
     lambda c: ("compact", ""),
     *(_kept_from_starting, _member, _deaf, _link, _power, _freeze, _operation, _libvirt),
     *(_confirmed, _bmc, _masked, _cut_off),
-    *(_destroy, _unit, _address, _rival, _claim, _move, _move, _move, _move),
+    *(_destroy, _unit, _address, _rival, _claim, _pause, _move, _move, _move, _move),
 )
 
 

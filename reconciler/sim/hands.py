@@ -14,7 +14,8 @@ import yaml
 from reconciler.sim.cluster import Broken, Cluster
 from reconciler.sim.rules import missing
 from reconciler.sim.world import Place
-from reconciler.store import service_key
+from reconciler.spec import to_json
+from reconciler.store import host_key, service_key
 from resources.machine import Address, Process
 
 
@@ -43,6 +44,28 @@ async def put(cluster: Cluster, service: str, text: str) -> None:
 async def delete(cluster: Cluster, service: str) -> None:
     await cluster.change(service, "metadata", deleted={"at": "2026-11-24T07:00:00Z", "by": "root"})
     del cluster.services[service]
+
+
+async def pause(cluster: Cluster, service: str) -> None:
+    """hactl pause"""
+    await cluster.change(service, "metadata", paused={"at": "2026-11-24T07:00:00Z", "by": "root"})
+
+
+async def resume(cluster: Cluster, service: str) -> None:
+    """hactl resume"""
+    await cluster.change(service, "metadata", paused=None)
+
+
+async def drain(cluster: Cluster, host: str, on: str = "on") -> None:
+    """The mark that hactl drain leaves on a host, or takes away (`off`); what moves, other lines say."""
+    there = cluster.machines.get(host)
+    document = there.model_dump(mode="json", exclude_none=True) if there else _no_host(host)
+    mark = {"drain": {"at": "2026-11-24T07:00:00Z", "by": "root"}} if _is_on(on) else {}
+    await cluster.put(host_key(host), to_json({**document, "spec": {**document["spec"], **mark}}))
+
+
+def _no_host(host: str) -> dict[str, Any]:
+    return {"apiVersion": "hactl/v1", "kind": "Host", "metadata": {"name": host}, "spec": {}}
 
 
 def member(cluster: Cluster, name: str, state: str) -> None:

@@ -12,7 +12,7 @@ from reconciler.records import Owner, Session, Status, Target
 from reconciler.sim.clock import simulate
 from reconciler.sim.machine import SimMachine
 from reconciler.sim.world import Domain, Host, World
-from reconciler.spec import Deletion, ServiceManifest, to_json, validate
+from reconciler.spec import Deletion, Pause, ServiceManifest, to_json, validate
 from resources.kind import AnyPart, Kind, Role, Step, take_apart
 from resources.machine import Finished
 from resources.registry import KINDS
@@ -111,12 +111,22 @@ def owned(host: str, epoch: int = 7, boot: int = 1, previous: str = "") -> Owner
     return Owner(host=host, boot_id=boot_id(host, boot), epoch=epoch, since=NOW, previous=previous)
 
 
-def view(owner: Owner | None = None, *, sessions: str = "hosta hostb", deleted: bool = False, **more: Any) -> View:
+def view(
+    owner: Owner | None = None,
+    *,
+    sessions: str = "hosta hostb",
+    deleted: bool = False,
+    paused: bool = False,
+    **more: Any,
+) -> View:
     """What etcd says of the service nfs at revision 10; `fields` are of its spec, the rest of View."""
     found = manifest(**more.pop("fields", {}))
     if deleted:
         gone = found.metadata.model_copy(update={"deleted": Deletion(at=NOW, by="me")})
         found = found.model_copy(update={"metadata": gone})
+    if paused:
+        left = found.metadata.model_copy(update={"paused": Pause(at=NOW, by="eva", why="new disks")})
+        found = found.model_copy(update={"metadata": left})
     facts: dict[str, Any] = {
         "revision": 10,
         "text": to_json(found.model_dump(mode="json", exclude_none=True)),

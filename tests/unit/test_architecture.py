@@ -17,7 +17,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONTRACTS: dict[str, dict[str, Any]] = {one["name"]: one for one in PROJECT["tool"]["importlinter"]["contracts"]}
 PURE = ("asyncio", "subprocess", "libvirt", "pyroute2", "time", "random", "socket", "os")
 REAL = ("cli", "etcd", "linux")  # what is real, and what wires it
-DECIDING = ("copies", "drift", "moves", "ownership", "plan", "records", "repairs", "restarts", "spec", "status")
+DECIDING = (
+    *("copies", "drift", "moves", "ownership", "pause", "plan", "records", "repairs", "restarts", "spec", "status"),
+)
 
 
 def modules(package: str) -> set[str]:
