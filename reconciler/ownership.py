@@ -73,8 +73,8 @@ class View:
         return f"{name} is paused {self.paused}: hactl resume {name}" if self.paused else ""
 
     def drain_obstacle(self, host: str) -> str:
-        """Why that host takes nothing, as a clause with the way out, or ""."""
-        drain = self.drained.get(host)
+        """Why that host takes nothing, as a clause with the way out, or "". What goes back there it takes."""
+        drain = None if self._goes_back_to(host) else self.drained.get(host)
         return f"{host} is drained {drain}: hactl undrain {host}" if drain else ""
 
     @property
@@ -114,6 +114,12 @@ class View:
     def _death_of(self, host: str, boot_id: str) -> Death | None:
         death = self.deaths.get((host, boot_id))
         return death if death and death.covers(self.manifest.metadata.name) else None
+
+    def _goes_back_to(self, host: str) -> bool:
+        """Has the move from there failed? Who reverts it names that host in the epoch record, and still owns it."""
+        if self.owner is None or self.epoch is None:
+            return False
+        return self.owner.host != host == self.epoch.host == self.wanted
 
     def target_obstacles(self, host: str) -> list[str]:
         """Why that host is not ready to take the service over, for this very revision of the spec."""

@@ -6,6 +6,7 @@
     config.py     /etc/hactl/hactl.toml
     desk.py       the store, and who changes things from where; every write is one transaction with its audit record
     hosts.py      pure but for a ping: what is known of hosts
+    leaving.py    pure: which services leave a host, in what order, where to
     loss.py       pure: --accept-data-loss
     topics.py     hactl help TOPIC
     local.py      the agent's own answer, where etcd is out of reach
@@ -16,7 +17,7 @@
     manifests.py  pure: YAML -> manifests, with errors that name file, line and field
     merge.py      pure: three-way merge, differences in words
     watching.py   a move, shown live
-    apply, get, set_, status, plan, history, delete, dead, pause, agent, fence_peer   one module a group of commands
+    apply, get, set_, status, plan, history, delete, dead, pause, drain, agent, fence_peer   a group of commands each
 
 What only some commands need (etcd, libvirt, watchfiles) is imported by the function that needs it: starting is fast.
 """

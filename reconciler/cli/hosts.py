@@ -51,12 +51,17 @@ def _fence(scene: Scene, host: str) -> list[str]:
 
 
 def _note(scene: Scene, host: str) -> str:
-    session = scene.sessions().get(host)
+    session, drained = scene.sessions().get(host), _drained(scene, host)
     if session is None:
-        return "; ".join([IS_AGENT_RUNNING, *evidence(scene, host)])
-    said = [] if scene.has_host(host) else ["there is no manifest of it (kind: Host)"]
+        return "; ".join([*drained, IS_AGENT_RUNNING, *evidence(scene, host)])
+    said = drained + ([] if scene.has_host(host) else ["there is no manifest of it (kind: Host)"])
     said += [NEEDS] if guard(scene, host) == "none" and any(v.automatic for v in _views(scene, host)) else []
     return "; ".join([*said, *session.lacks])
+
+
+def _drained(scene: Scene, host: str) -> list[str]:
+    drain = scene.drained().get(host)
+    return [f"drained {drain}: hactl undrain {host}"] if drain else []
 
 
 def _views(scene: Scene, host: str) -> list[View]:
@@ -127,6 +132,7 @@ async def details(scene: Scene, host: str, ask: Ping | None = None) -> list[str]
     """All that is known of one host. `ask`: by default, ping, where there is one."""
     ask = ask or (ping if which("ping") else None)
     rows = [("session", _session(scene, host)), ("guard", guard(scene, host)), ("owns", _owned(scene, host))]
+    rows += [("drain", said) for said in _drained(scene, host)]
     session = scene.sessions().get(host)
     if session is not None:
         rows += [("failsafe", f"asks {', '.join(session.promisers)}" if session.promisers else "-")]
@@ -162,13 +168,14 @@ def _owned(scene: Scene, host: str) -> str:
 
 def as_json(scene: Scene) -> list[dict[str, Any]]:
     """docs/status-json.md"""
-    sessions, manifests = scene.sessions(), scene.host_manifests()
+    sessions, manifests, drained = scene.sessions(), scene.host_manifests(), scene.drained()
     return [
         {
             "host": host,
             "session": sessions[host].model_dump(mode="json") if host in sessions else None,
             "addresses": list(manifests[host].spec.addresses) if host in manifests else [],
             "fencing": next(iter(_fence(scene, host)), None),
+            "drain": drained[host].model_dump(mode="json") if host in drained else None,
             "owns": owns(scene, host),
             "evidence": [] if host in sessions else evidence(scene, host),
         }

@@ -16,6 +16,7 @@ from reconciler.cli import (
     apply,
     dead,
     delete,
+    drain,
     drift,
     get,
     history,
@@ -52,6 +53,8 @@ app.command("delete")(delete.command)
 app.command("confirm-dead")(dead.command)
 app.command("pause")(pause.pause_command)
 app.command("resume")(pause.resume_command)
+app.command("drain")(drain.drain_command)
+app.command("undrain")(drain.undrain_command)
 app.command("simulate")(simulate.command)
 app.command("help")(topics.command)
 app.command("agent")(agent.command)
@@ -95,6 +98,7 @@ def hactl(
     hactl drift                               what differs from what is wanted, and what was put right within a day
     hactl watch                               all of it, as it happens
     hactl pause nfs --reason "new disks"      hands off, until hactl resume nfs
+    hactl drain hosta                         all services leave it: it may be rebooted
 
     Each command's --help has more. Exit codes: 0 done, 2 wrong input, 3 not safe or not ready now, 4 etcd does not
     answer, 5 waited in vain, 6 no permission, 7 this host lacks something, 1 a bug.

@@ -30,6 +30,22 @@ come back, DRBD finds two histories (hactl help split-brain), and its newer writ
 If DRBD itself says that the copy is Outdated or Inconsistent, the service is still refused there, and hactl does not
 force it: drbdadm primary --force RESOURCE on that host, then drbdadm secondary RESOURCE, is your own decision.
 """,
+    "drain": """Before a host is rebooted
+
+hactl drain HOST marks the host, and moves every exclusive service away from it: one after the other (--at-once 3: three
+side by side), those that others need first, each only to a host that is ready. While the mark stands the host is no
+target of moves and takeovers; it survives the reboot. What cannot move is named with its reason and stays; the others
+move. Said again, it goes on where it was.
+
+    hactl drain hosta --dry-run          what would go where
+    hactl drain hosta --reason "kernel"  its last line says that the host may be rebooted; exit code 5: something stays
+    hactl status hosta                   drained since when, by whom, why
+    hactl undrain hosta                  it takes services again; nothing moves back by itself:
+    hactl set nfs primary=hosta --wait
+
+A service that stayed comes up there again after the reboot. A move that is not Ready in time goes back to the drained
+host: otherwise nobody would have it.
+""",
     "pause": """Hands off a service
 
 hactl pause SERVICE: until hactl resume SERVICE no agent runs a step for it. Nothing is started, repaired, restarted,
@@ -88,6 +104,7 @@ def command(
 
     \b
     hactl help data-loss
+    hactl help drain
     hactl help pause
     hactl help split-brain
     hactl help takeover

@@ -119,10 +119,10 @@ async def until_ready(
     revision: int = 0,
     primary: str = "",
     patient: bool = False,
-) -> None:
+) -> str:
     """Until the service is Ready on `primary` (by default, whatever its spec wants) by a spec of at least `revision`.
 
-    Raises Refused, StoreError.
+    Returns the sentence that says so, printed where it is `live`. Raises Refused, StoreError.
     """
     view = scene.view(name)
     patience = timeout if timeout is not None else view.manifest.spec.deadline + MORE
@@ -133,7 +133,8 @@ async def until_ready(
     )
     said = await watch(store, scene, name, until, patience, live=live, patient=patient)
     if live:
-        print(said)
+        print(said, flush=True)
+    return said
 
 
 def _view(scene: Scene, name: str) -> View:

@@ -42,6 +42,7 @@ class Chance:
         lines = [line for host in self._hosts for line in _lines(0, f"drift|{host}|{self._chance.uniform(0.99, 1.01)}")]
         lines += [line for host in self._hosts for line in _lines(LASTS, f"power|{host}|on")]
         lines += [line for one in self._services for line in _lines(LASTS + HEALED, f"resume|{one.metadata.name}")]
+        lines += [line for host in self._hosts for line in _lines(LASTS + HEALED, f"drain|{host}|off")]
         lines += _lines(0, self.one_of("", "cluster-key"))
         lines += _lines(0, self.one_of("", *(f"hardware-watchdog|{host}" for host in self._hosts)))
         at = self._chance.expovariate(1 / BETWEEN)
@@ -111,6 +112,11 @@ def _deaf(c: Chance) -> Fault:
 def _pause(c: Chance) -> Fault:
     name = c.service().metadata.name
     return f"pause|{name}", f"resume|{name}"
+
+
+def _drain(c: Chance) -> Fault:
+    host = c.host()
+    return f"drain|{host}|on", f"drain|{host}|off"
 
 
 def _link(c: Chance) -> Fault:
@@ -197,7 +203,7 @@ KINDS: tuple[Callable[[Chance], Fault], ...] = (
     lambda c: ("compact", ""),
     *(_kept_from_starting, _member, _deaf, _link, _power, _freeze, _operation, _libvirt),
     *(_confirmed, _bmc, _masked, _cut_off),
-    *(_destroy, _unit, _address, _rival, _claim, _pause, _move, _move, _move, _move),
+    *(_destroy, _unit, _address, _rival, _claim, _pause, _drain, _move, _move, _move, _move),
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler.observe import Snapshot
 from reconciler.ownership import Intent, Me, Verdict, decide, takeover
 from reconciler.pause import still, words
-from reconciler.records import Death
+from reconciler.records import Death, Epoch
 from reconciler.spec import Drain, Pause
 from resources.container import ContainerKind
 from resources.kind import Role
@@ -113,6 +113,15 @@ def test_a_drained_host_is_no_target_and_it_says_how_to_go_on() -> None:
     seen = view(owned("hosta"), statuses={"hostb": ready_target()}, drained={"hostb": Drain(at=NOW, by="eva")})
     said = "hostb is drained by eva since 2026-11-24T07:00:00Z: hactl undrain hostb"
     assert seen.target_obstacles("hostb") == [said]
+
+
+def test_what_goes_back_to_a_drained_host_is_let_in() -> None:
+    """Its move failed: else nobody would have it."""
+    back = Epoch(epoch=7, host="hostb", since=NOW)
+    drained: dict[str, Any] = {"drained": {"hostb": Drain(at=NOW, by="eva")}, "statuses": {"hostb": ready_target()}}
+    assert view(owned("hosta"), fields=TO_B, epoch=back, **drained).target_obstacles("hostb") == []
+    assert view(owned("hosta"), epoch=back, **drained).target_obstacles("hostb") != []
+    assert view(fields=TO_B, epoch=back, **drained).target_obstacles("hostb") != []
 
 
 def look(*addresses: Address) -> Snapshot:
