@@ -19,6 +19,7 @@ from reconciler.proofs import Proofs
 from reconciler.publish import Publisher
 from reconciler.records import Death
 from reconciler.session import STARTING, Asks, Options, SessionKeeper
+from reconciler.shutdown import Shutdown
 from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
 from reconciler.transfers import Parts
@@ -62,6 +63,8 @@ class Agent:
             proofs=self._proofs,
             resync=options.resync,
         )
+        self._shutdown = Shutdown(store, machine, self._mirror, self._session, self._publisher)
+        self._leaves = options.shutdown
         self._workers: dict[str, Worker] = {}
         self.local = Local(
             machine, self._mirror, self._session, self._guard, self.failsafe, self._publisher, self._looked
@@ -92,6 +95,10 @@ class Agent:
                 self._machine.notify(f"STATUS=keeping {len(self._workers)} services")
         finally:
             self._machine.notify("STOPPING=1")
+
+    async def leave(self) -> None:
+        """Before `run` is cancelled, beside it: where the host is being shut down, what is automatic moves away."""
+        await self._shutdown.leave(self._leaves)
 
     async def stop(self) -> None:
         """After `run` was cancelled: say what is unsaid, end the session."""

@@ -84,6 +84,11 @@ def move_on(view: View, machine: Machine, to: str, audit_id: str, audit_lease: i
     return changed.plus(Txn({epoch_key(name): view.epoch_revision}, {epoch_key(name): noted}))
 
 
+def leave(view: View, machine: Machine, to: str, audit_id: str, audit_lease: int, why: str) -> Txn:
+    """Set primary to another host: this one, its owner, is being shut down."""
+    return _set_primary(view, machine, to, audit_id, audit_lease, why)
+
+
 def take_over(view: View, machine: Machine, session_revision: int, audit_id: str, audit_lease: int, why: str) -> Txn:
     """Set primary to this host: its last owner is dead, or nobody owns it and the host that is to have it is away."""
     still = Txn({session_key(machine.host): session_revision, session_key(view.wanted): 0})

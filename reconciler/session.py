@@ -32,7 +32,8 @@ STARTING = 5.0  # seconds in which a new agent may get its first session before 
 @dataclass(frozen=True)
 class Options:
     """How an agent is run. `lease`, `resync`, `watchdog_seconds`: seconds; `watchdog`: a device, "" for none;
-    `failsafe_port`: where agents ask each other for promises, with the key in `key_file`."""
+    `failsafe_port`: where agents ask each other for promises, with the key in `key_file`; `shutdown`: seconds that what
+    is automatic has to move away when the host is shut down, 0: it does not."""
 
     lease: float = 15.0
     resync: float = 30.0
@@ -40,6 +41,7 @@ class Options:
     watchdog_seconds: float = 30.0
     failsafe_port: int = 7717
     key_file: str = "/etc/hactl/cluster.key"
+    shutdown: float = 60.0
     version: str = "0.1.0"
 
     @property

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,8 +36,9 @@ def command(
 ) -> None:
     """Keep this host as etcd says. Run by systemd, as root.
 
-    Ending it leaves the services running. Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync,
-    watchdog, watchdog_seconds, failsafe_port, key_file, metrics_port (README.md, "On your hosts").
+    Ending it leaves the services running; only where its host is being shut down, what is automatic moves away first.
+    Its options are in /etc/hactl/hactl.toml: host, endpoints, lease, resync, watchdog, watchdog_seconds, failsafe_port,
+    key_file, shutdown, metrics_port (README.md, "On your hosts").
 
     \b
     systemctl status hactl-agent
@@ -106,6 +107,7 @@ def options(config: Config) -> Options:
         watchdog_seconds=config.watchdog_seconds,
         failsafe_port=config.failsafe_port,
         key_file=config.key_file,
+        shutdown=config.shutdown,
     )
 
 
@@ -113,7 +115,7 @@ async def keep(agent: Agent, metrics_port: int | None = None) -> None:
     """Runs it until a signal, then lets it end in order. A bug of ours is logged with its traceback, and raised."""
     try:
         async with local.listening(agent.local.report), metrics.serving(metrics_port, lambda: measured(agent)):
-            await until_told(agent.run())
+            await until_told(agent.run(), agent.leave)
     except BaseExceptionGroup as e:
         logger.opt(exception=e).critical("the agent has broken down; systemd starts it again")
         raise
@@ -128,8 +130,13 @@ def measured(agent: Agent) -> bytes:
     return Metrics(agent.local).text()
 
 
-async def until_told(run: Coroutine[Any, Any, None]) -> None:
-    """Runs it until a signal; raises what it raises. A second signal changes nothing: ending is bounded in time."""
+async def _nothing() -> None:
+    return
+
+
+async def until_told(run: Coroutine[Any, Any, None], leave: Callable[[], Coroutine[Any, Any, None]] = _nothing) -> None:
+    """Runs it until a signal, and then until `leave` has ended too; raises what it raises. A second signal changes
+    nothing: ending is bounded in time."""
     task = asyncio.create_task(run)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -138,7 +145,11 @@ async def until_told(run: Coroutine[Any, Any, None]) -> None:
     waiter = asyncio.create_task(told.wait())
     await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
     waiter.cancel()
-    if not told.is_set():
+    if told.is_set():
+        leaving = asyncio.create_task(leave())
+        await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+    if task.done():
         await task
         return
     task.cancel()

@@ -9,6 +9,7 @@
     failsafe_port = 7717                             # where agents ask each other for promises (docs/takeover.md) …
     key_file = "/etc/hactl/cluster.key"              # … with this key, which only root reads, the same on all hosts
     metrics_port = 9717                              # Prometheus text at http://127.0.0.1:9717/metrics; without: none
+    shutdown = 60                                    # seconds for automatic services to move when the host is shut down
     user = "hactl"                                   # with its password in a file that only root reads
     password_file = "/etc/hactl/etcd-password"
     [tls]
@@ -47,7 +48,7 @@ class TlsFiles(Model):
 
 
 class Config(Model):
-    """The file's fields. `lease`, `resync`, `watchdog_seconds`: seconds."""
+    """The file's fields. `lease`, `resync`, `watchdog_seconds`, `shutdown`: seconds."""
 
     host: Name | None = None
     endpoints: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Config(Model):
     failsafe_port: Annotated[int, Field(ge=1, le=65535)] = 7717
     key_file: AbsolutePath = "/etc/hactl/cluster.key"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    shutdown: Annotated[float, Field(ge=0, le=600)] = 60
     user: str = ""
     password_file: AbsolutePath | None = None
     tls: TlsFiles | None = None

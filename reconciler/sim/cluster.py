@@ -164,9 +164,14 @@ class Cluster:
 
     async def stop_agent(self, host: str) -> None:
         """SIGTERM: it ends its session; systemd does not start it again."""
-        running = self.agents.pop(host, None)
+        running = self.agents.get(host)
         if running is None:
             return
+        with contextlib.suppress(Killed):
+            await running.agent.leave()
+        if self.agents.get(host) is not running:
+            return  # it has gone meanwhile
+        del self.agents[host]
         self._stopping.add(host)
         running.task.cancel()
         await asyncio.wait([running.task])

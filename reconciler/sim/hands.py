@@ -147,6 +147,7 @@ async def power(cluster: Cluster, host: str, on: str) -> None:
 
 async def shutdown(cluster: Cluster, host: str) -> None:
     """In order: the agent is stopped, the containers, then the power."""
+    cluster.world.hosts[host].stopping = True
     await cluster.stop_agent(host)
     for name in sorted(cluster.world.hosts[host].domains):
         cluster.world.hosts[host].stop_domain(name)

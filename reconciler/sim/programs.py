@@ -32,6 +32,8 @@ async def run(machine: SimMachine, place: Place, argv: tuple[str, ...], stdin: s
             return _events2(machine.sim, name)
         case ("drbdadm", verb, *_, name):
             return await _drbdadm(machine, verb, name)
+        case ("systemctl", "is-system-running"):
+            return Finished(1, "stopping\n", "") if machine.sim.stopping else Finished(0, "running\n", "")
         case ("systemctl", "show", _, unit):
             await machine.takes(0.02)
             return _show(machine.sim, place, unit)

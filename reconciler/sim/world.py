@@ -118,6 +118,7 @@ class Host:
         self.thawed.set()
         self.links = dict.fromkeys(LINKS, True)
         self.libvirtd = True
+        self.stopping = False  # systemd is shutting it down
         self.clock_error = 0.0  # seconds that the wall clock is wrong by
         self.clock_rate = 1.0  # seconds of its monotonic clock in a true one
         self.bmc = True  # does its power switch answer?
@@ -340,6 +341,7 @@ class World:
         """Another incarnation; DRBD is up, nothing else."""
         host = self.hosts[name]
         host.power, host.boots, host.booted = True, host.boots + 1, asyncio.get_running_loop().time()
+        host.stopping = False
         host.thawed.set()
         for disk in self.disks_of(name):
             disk.power_on(name)

@@ -1,0 +1,99 @@
+"""The host is being shut down: what is `automatic` moves to another host first, instead of being taken over later.
+
+Only an agent that is stopped by the shutdown of its host does so; one that is stopped or upgraded leaves all running.
+The agent goes on working meanwhile: the moves are its own workers'. The host is shut down whatever becomes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from loguru import logger
+
+from reconciler import moves, restarts
+from reconciler.mirror import Mirror
+from reconciler.ownership import View
+from reconciler.publish import AUDIT_LASTS, Publisher
+from reconciler.records import stamp
+from reconciler.session import SessionKeeper
+from reconciler.spec import SpecError
+from reconciler.store import Store, StoreError
+from resources.machine import Machine, MachineError
+
+LOOKS = 0.25  # seconds
+ASKS = 5.0  # seconds that systemd may take to answer
+WHY = "its host is being shut down"
+
+
+class Shutdown:
+    """`leave` when the agent is told to end."""
+
+    def __init__(
+        self, store: Store, machine: Machine, mirror: Mirror, session: SessionKeeper, publisher: Publisher
+    ) -> None:
+        self._store, self._machine, self._mirror = store, machine, mirror
+        self._session, self._publisher = session, publisher
+
+    async def leave(self, seconds: float) -> None:
+        """Returns when nothing automatic that could go is owned here any more, after so many seconds at most; at once
+        where the host goes on."""
+        if not seconds or not await self._is_under_way():
+            return
+        logger.info("this host is being shut down; its automatic services have {:g} s to move", seconds)
+        ends = self._machine.monotonic() + seconds
+        while self._machine.monotonic() < ends and self._session.connected:
+            try:
+                going = [view for view in self._owned() if await self._goes(view)]
+            except StoreError as e:
+                logger.warning("{}", e)
+                going = list(self._owned())
+            if not going:
+                return
+            await self._machine.sleep(LOOKS)
+        for view in self._owned():
+            logger.warning("{}: has not moved in time; it goes down with this host", view.manifest.metadata.name)
+
+    async def _is_under_way(self) -> bool:
+        """systemctl(1), is-system-running: `stopping`"""
+        try:
+            done = await self._machine.run("systemctl", "is-system-running", timeout=ASKS)
+        except MachineError as e:
+            logger.info("whether this host is being shut down is not known: {}", e)
+            return False
+        return done.out.strip() == "stopping"
+
+    def _owned(self) -> Iterator[View]:
+        """The automatic services of this incarnation."""
+        for name in self._mirror.services():
+            try:
+                view = self._mirror.view(name)
+            except SpecError:
+                continue
+            owner = view.owner if view is not None else None
+            if view is None or owner is None or not view.automatic:
+                continue
+            if (owner.host, owner.boot_id) == (self._machine.host, self._machine.boot_id):
+                yield view
+
+    async def _goes(self, view: View) -> bool:
+        """Is it on its way, from now on at the latest? Not where no other host is ready for it. Raises StoreError."""
+        if view.wanted != self._machine.host:
+            return _may_still_go(view)
+        to = restarts.elsewhere(view)
+        if not to:
+            return False
+        name, machine = view.manifest.metadata.name, self._machine
+        lease = await self._publisher.leases.get(AUDIT_LASTS)
+        moment = stamp(machine.utc()).translate({ord(c): None for c in ":-."})
+        txn = moves.leave(view, machine, to, f"{moment}-{machine.host}-{name}", lease, WHY)
+        if await self._store.commit(txn) is not None:
+            self._publisher.happened(name, f"it moves to {to}", WHY)
+        return True
+
+
+def _may_still_go(view: View) -> bool:
+    """Has the host that is to have it not said that it cannot take it?"""
+    status = view.statuses.get(view.wanted)
+    if status is None or status.target is None or status.target.revision != view.revision:
+        return view.wanted in view.sessions
+    return not view.target_obstacles(view.wanted)
