@@ -127,3 +127,21 @@ def said_by(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
     useful = [PREFIX.sub("", line) for line in lines if line and not line.startswith(noise)]
     return "; ".join(useful[:3]) or "it gave no reason"
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What a resource's configuration says of losing the peer: its fencing policy and fence-peer handler, "" where it
+    says nothing (drbd.conf(5): dont-care, no handler)."""
+
+    fencing: str = ""
+    handler: str = ""
+
+
+def configured(text: str) -> Configured | None:
+    """What `drbdadm dump RESOURCE` prints; None when it knows no such resource. DRBD 8.4 has `fencing` in the section
+    disk, 9 in net; a handler is quoted."""
+    if "resource " not in text:
+        return None
+    said = dict(line.strip().rstrip(";").split(None, 1) for line in text.splitlines() if len(line.split(None, 1)) == 2)
+    return Configured(said.get("fencing", ""), said.get("fence-peer", "").strip('"'))

@@ -9,6 +9,7 @@
     leaving.py    pure: which services leave a host, in what order, where to
     loss.py       pure: --accept-data-loss
     topics.py     hactl help TOPIC
+    members.py    etcd's members over HTTP: health, clocks, who they are
     local.py      the agent's own answer, where etcd is out of reach
     metrics.py    the agent's metrics over HTTP, on loopback
     scene.py      all that etcd says now, kept up to date by a watch
@@ -17,7 +18,7 @@
     manifests.py  pure: YAML -> manifests, with errors that name file, line and field
     merge.py      pure: three-way merge, differences in words
     watching.py   a move, shown live
-    apply, get, set_, status, plan, history, delete, dead, pause, drain, agent, fence_peer   a group of commands each
+    apply, get, set_, status, plan, history, delete, dead, pause, drain, doctor, agent, fence_peer   commands
 
 What only some commands need (etcd, libvirt, watchfiles) is imported by the function that needs it: starting is fast.
 """

@@ -16,6 +16,7 @@ from reconciler.cli import (
     apply,
     dead,
     delete,
+    doctor,
     drain,
     drift,
     get,
@@ -55,6 +56,7 @@ app.command("pause")(pause.pause_command)
 app.command("resume")(pause.resume_command)
 app.command("drain")(drain.drain_command)
 app.command("undrain")(drain.undrain_command)
+app.command("doctor")(doctor.command)
 app.command("simulate")(simulate.command)
 app.command("help")(topics.command)
 app.command("agent")(agent.command)
@@ -99,6 +101,7 @@ def hactl(
     hactl watch                               all of it, as it happens
     hactl pause nfs --reason "new disks"      hands off, until hactl resume nfs
     hactl drain hosta                         all services leave it: it may be rebooted
+    hactl doctor                              what would fail some night; as root on a host, of that host too
 
     Each command's --help has more. Exit codes: 0 done, 2 wrong input, 3 not safe or not ready now, 4 etcd does not
     answer, 5 waited in vain, 6 no permission, 7 this host lacks something, 1 a bug.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -74,9 +75,9 @@ async def _one(desk: Desk, service: str, reason: str, *, on: bool) -> bool | Non
         print(f"{service} {said}; nothing was changed", flush=True)
         return True
     did = "pause" if on else "resume"
-    audit = desk.audit(f"service/{service}", did, before=_before(view), why=reason)
+    audit = desk.audit(f"service/{service}", did, before=_mark(plain(view.manifest)), why=reason)
     document = _document(view, audit if on else None)
-    audit = audit.model_copy(update={"after": document["metadata"]})
+    audit = audit.model_copy(update={"after": _mark(document)})
     key = service_key(service)
     if await desk.commit(Txn({key: view.revision}, {key: (to_json(document), 0)}), audit) is None:
         return None
@@ -85,8 +86,9 @@ async def _one(desk: Desk, service: str, reason: str, *, on: bool) -> bool | Non
     return True
 
 
-def _before(view: View) -> Any:
-    return plain(view.manifest)["metadata"]
+def _mark(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a manifest, for the audit: what is there of a pause."""
+    return {key: value for key, value in document["metadata"].items() if key == "paused"}
 
 
 def _document(view: View, audit: Audit | None) -> dict[str, Any]:

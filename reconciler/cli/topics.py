@@ -30,6 +30,19 @@ come back, DRBD finds two histories (hactl help split-brain), and its newer writ
 If DRBD itself says that the copy is Outdated or Inconsistent, the service is still refused there, and hactl does not
 force it: drbdadm primary --force RESOURCE on that host, then drbdadm secondary RESOURCE, is your own decision.
 """,
+    "doctor": """What hactl doctor looks at
+
+From anywhere: etcd (an endpoint that is a name, fewer than three members, two on one machine, one that is not well),
+the clocks of etcd's machines beside this one's, hosts without a manifest or a session, automatic services whose host
+nothing proves dead, and what each session says that its host lacks.
+
+As root on a host, of that host: what the agent needs (its program, Python, configuration, keys, log), etcd's data and
+root's home lying on NFS or on a disk of a service, secrets that others may read, DRBD resources without fencing
+resource-and-stonith and our fence-peer handler, containers that are not defined or that libvirt starts by itself, units
+that are enabled in their container, fence devices that do not answer from here. So run it on each host.
+
+Each line ends with what to do. Exit code 0: nothing found; 3: something. Nothing is changed by it.
+""",
     "drain": """Before a host is rebooted
 
 hactl drain HOST marks the host, and moves every exclusive service away from it: one after the other (--at-once 3: three
@@ -104,6 +117,7 @@ def command(
 
     \b
     hactl help data-loss
+    hactl help doctor
     hactl help drain
     hactl help pause
     hactl help split-brain

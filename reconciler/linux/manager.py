@@ -110,10 +110,14 @@ class Manager:
     # -- what systemctl does -----------------------------------------------------------------------------------------
 
     async def systemctl(self, verb: str, units: list[str]) -> Finished:
-        """`show`, `start`, `stop`, `reset-failed`: the exit status and text of systemctl(1). Raises Unavailable."""
+        """systemctl(1)'s exit status and text, of `show`, `is-enabled`, `start`, `stop`, `reset-failed`. Raises
+        Unavailable."""
         try:
             if verb == "show":
                 return Finished(0, await self._show(units[0]), "")
+            if verb == "is-enabled":
+                state = str(await self.call(MANAGER, "GetUnitFileState", "s", (units[0],)))
+                return Finished(0 if state.startswith("enabled") else 1, f"{state}\n", "")
             for unit in units:
                 await self._do(verb, unit)
         except Refused as e:

@@ -30,7 +30,7 @@ class Systemds:
         self._opening = asyncio.Lock()
 
     async def systemctl(self, domain: str, init: int, arguments: Sequence[str], timeout: float) -> Finished:
-        """systemctl(1) in there: show, start, stop, reset-failed. Raises Unavailable, TimedOut."""
+        """systemctl(1) in there: show, is-enabled, start, stop, reset-failed. Raises Unavailable, TimedOut."""
         verb, *units = [one for one in arguments if not one.startswith("-")]
         try:
             async with asyncio.timeout(timeout):

@@ -32,8 +32,8 @@ async def run(machine: SimMachine, place: Place, argv: tuple[str, ...], stdin: s
             return _events2(machine.sim, name)
         case ("drbdadm", verb, *_, name):
             return await _drbdadm(machine, verb, name)
-        case ("systemctl", "is-system-running"):
-            return Finished(1, "stopping\n", "") if machine.sim.stopping else Finished(0, "running\n", "")
+        case ("systemctl", "is-system-running" | "is-enabled", *units):
+            return _is(machine.sim, place, units)
         case ("systemctl", "show", _, unit):
             await machine.takes(0.02)
             return _show(machine.sim, place, unit)
@@ -106,10 +106,29 @@ def _events2(host: Host, name: str) -> Finished:
     return Finished(0, "\n".join(lines) + "\n", "")
 
 
+def _is(host: Host, place: Place, units: list[str]) -> Finished:
+    """Of the system, or of a unit."""
+    if units:
+        good, said = units[0] in place.enabled, ("enabled", "disabled")
+    else:
+        good, said = not host.stopping, ("running", "stopping")
+    return Finished(0 if good else 1, f"{said[0 if good else 1]}\n", "")
+
+
+def _dump(host: Host, name: str) -> Finished:
+    if _disk(host, name) is None:
+        return Finished(1, "", f"'{name}' not defined in your config (for this host).\n")
+    handler = 'handlers {\n        fence-peer "/usr/local/bin/hactl fence-peer";\n    }'
+    net = "net {\n        fencing resource-and-stonith;\n    }"
+    return Finished(0, f"resource {name} {{\n    {net}\n    {handler}\n}}\n\n", "")
+
+
 async def _drbdadm(machine: SimMachine, verb: str, name: str) -> Finished:
     if verb == "sh-dev":
         await machine.takes(0.01)
         return _device(machine.sim, name.partition("/")[0])
+    if verb == "dump":
+        return _dump(machine.sim, name)
     operation = f"drbdadm {verb} {name}"
     try:
         await machine.meets(operation)

@@ -44,6 +44,7 @@ class Place:
     mounts: list[Mounted] = field(default_factory=list)
     addresses: list[Address] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
+    enabled: set[str] = field(default_factory=set)  # units that start with it
     holders: dict[str, list[Process]] = field(default_factory=dict)  # target -> who uses it
     respawning: set[str] = field(default_factory=set)  # targets whose users come back as often as they are killed
     claims: dict[str, str] = field(default_factory=dict)  # IP -> the MAC address that was said to have it too
