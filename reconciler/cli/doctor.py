@@ -145,7 +145,7 @@ async def of_host(machine: Machine, config: Config, scene: Scene | None, needs: 
     except MachineError as e:
         return [_unreadable(machine, "the mounts", e)]
     found = list(doctor.needed(machine.host, needs, mounts, doctor.managed_mounts(views)))
-    found += await _secrets(machine, config, hosts)
+    found += _secrets(machine, config, hosts)
     found += await _disks(machine, views)
     found += await _containers(machine, views)
     found += await _fence_devices(machine, hosts)
@@ -156,7 +156,7 @@ def _unreadable(machine: Machine, what: str, e: MachineError) -> Finding:
     return Finding(f"host/{machine.host}", f"{what} cannot be looked at: {e}", "Mend that, and look again")
 
 
-async def _secrets(machine: Machine, config: Config, hosts: Mapping[str, HostManifest]) -> list[Finding]:
+def _secrets(machine: Machine, config: Config, hosts: Mapping[str, HostManifest]) -> list[Finding]:
     """Files that root alone may read. That the failsafe has no key, the session says."""
     wanted = {config.password_file: "etcd", config.tls.key if config.tls else None: "etcd"}
     if machine.read(config.key_file) is not None:
@@ -168,7 +168,7 @@ async def _secrets(machine: Machine, config: Config, hosts: Mapping[str, HostMan
     for path, purpose in wanted.items():
         try:
             if path is not None:
-                await secret(machine, path, purpose)
+                secret(machine, path, purpose)
         except MachineError as e:
             found.append(Finding(f"host/{machine.host}", str(e), "The same file belongs on all hosts, mode 600"))
     return found
