@@ -18,9 +18,10 @@ from reconciler.sim.scenario import Scenario, load, tell
 from tests.sim.services import GIT, NFS
 
 SEEDS = range(int(os.environ.get("HACTL_STORIES", "60")))
+# Stories that once broke something, kept as they were: with each new kind of fault, a seed tells another one.
 # 44, 160: the wanted host's copies were marked by an owner that has died since.
 # 352: a copy was promoted in the middle of its resync.
-FOUND = (44, 160, 352)
+FOUND = Path(__file__).parent / "found"
 
 
 def check(scenario: Scenario, seed: int) -> None:
@@ -37,7 +38,12 @@ def test_a_random_story(seed: int) -> None:
     check(random_scenario(seed), seed)
 
 
-@pytest.mark.parametrize("seed", FOUND)
+@pytest.mark.parametrize("seed", [44, 160, 352])
+def test_a_story_that_broke_something_ends_well(seed: int) -> None:
+    check(load(FOUND / str(seed)), seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_a_random_story_of_manual_services_without_guards(seed: int) -> None:
     check(random_scenario(seed, [NFS, GIT]), seed)
 
