@@ -98,8 +98,10 @@ class Mirror:
         self._gone.pop(change.key, None)
         if change.key.startswith(SESSIONS):
             self._session_changed(change)
+        matters = self._matters(change)
         self._put(change.key, change.entry)
-        self._tell(change.key)
+        if matters:
+            self._tell(change.key)
 
     def _put(self, key: str, entry: Entry | None) -> None:
         self._entries.put(key, entry)
@@ -139,6 +141,17 @@ class Mirror:
         """What was seen last, until etcd says more. False where nothing was. Before anything else is asked of it."""
         self._take(self._seen.load())
         return bool(self._entries)
+
+    def _matters(self, change: Change) -> bool:
+        """Does anything follow from it? Of what another host says of a service only that which is decided by: else two
+        hosts that both fail at something would wake each other with every try."""
+        if split(change.key)[0] != "status" or change.entry is None:
+            return True
+        before, now = self._entries.get(change.key), parse(Status, change.entry.value)
+        said = parse(Status, before.value) if before is not None else None
+        if said is None or now is None:
+            return True
+        return (said.role, said.state, said.revision, said.target) != (now.role, now.state, now.revision, now.target)
 
     def _tell(self, key: str) -> None:
         section, rest = split(key)
