@@ -41,6 +41,8 @@ class Chance:
         """Sorted by time; what is begun is ended by LASTS."""
         lines = [line for host in self._hosts for line in _lines(0, f"drift|{host}|{self._chance.uniform(0.99, 1.01)}")]
         lines += [line for host in self._hosts for line in _lines(LASTS, f"power|{host}|on")]
+        # Once more later: a fence agent that was asked before may cut a host's power just after.
+        lines += [line for host in self._hosts for line in _lines(LASTS + HEALED, f"power|{host}|on")]
         lines += [line for one in self._services for line in _lines(LASTS + HEALED, f"resume|{one.metadata.name}")]
         lines += [line for host in self._hosts for line in _lines(LASTS + HEALED, f"drain|{host}|off")]
         lines += _lines(0, self.one_of("", "cluster-key"))

@@ -258,7 +258,8 @@ class Resource:
                 return NOT_OUTDATED
             if problem := self._refusal(host):
                 return problem
-            self.copies[host].peer_disk = "Outdated"
+            if not self.connected:  # it may have come back while the handler was asked
+                self.copies[host].peer_disk = "Outdated"
         copy = self.copies[host]
         if copy.role != "Primary":
             copy.role = "Primary"
