@@ -21,7 +21,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from loguru import logger
@@ -30,7 +30,6 @@ from reconciler.mirror import Mirror
 from reconciler.ownership import View
 from reconciler.secret import secret
 from reconciler.session import Options, SessionKeeper
-from reconciler.spec import SpecError
 from reconciler.store import death_key
 from resources.machine import Machine, MachineError
 
@@ -171,7 +170,7 @@ class Promises:
     def _is_to_have(self, host: str, boot_id: str) -> str:
         """An `automatic` service of that incarnation's that somebody has said is to be here, and could be; or ""."""
         me = self._machine.host
-        for view in _views(self._mirror):
+        for view in self._mirror.views():
             theirs = view.owner is not None and (view.owner.host, view.owner.boot_id) == (host, boot_id)
             if theirs and view.automatic and view.wanted == me and not view.target_obstacles(me):
                 return view.manifest.metadata.name
@@ -244,7 +243,7 @@ class Failsafe:
         me, guards = (self._machine.host, self._machine.boot_id), self._session.guards
         return [
             view
-            for view in _views(self._mirror)
+            for view in self._mirror.views()
             if view.owner is not None
             and (view.owner.host, view.owner.boot_id) == me
             and (view.automatic or view.manifest.metadata.name in guards)
@@ -319,13 +318,3 @@ class Failsafe:
         patience = max(0.3, self._options.lease / 15)
         answer = await self._machine.ask(address, self._options.failsafe_port, message, patience)
         return self._key.open("answer", answer, message) if answer is not None else None
-
-
-def _views(mirror: Mirror) -> Iterator[View]:
-    for name in mirror.services():
-        try:
-            view = mirror.view(name)
-        except SpecError:
-            continue
-        if view is not None:
-            yield view

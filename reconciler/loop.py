@@ -20,7 +20,6 @@ from reconciler.publish import Publisher
 from reconciler.records import Death
 from reconciler.session import STARTING, Asks, Options, SessionKeeper
 from reconciler.shutdown import Shutdown
-from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
 from reconciler.transfers import Parts
 from reconciler.worker import NEVER, Worker
@@ -125,15 +124,10 @@ class Agent:
 
     def _guarded(self) -> tuple[str, ...]:
         """The `automatic` services of this host's concern."""
-        names = []
-        for name in self._mirror.services():
-            try:
-                view = self._mirror.view(name)
-            except SpecError:
-                continue
-            if view is not None and view.automatic and self._machine.host in view.manifest.spec.hosts:
-                names.append(name)
-        return tuple(names)
+        host, views = self._machine.host, self._mirror.views()
+        return tuple(
+            view.manifest.metadata.name for view in views if view.automatic and host in view.manifest.spec.hosts
+        )
 
     def _looked(self, service: str) -> float | None:
         """When it was last looked at (monotonic)."""

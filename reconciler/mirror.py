@@ -176,6 +176,16 @@ class Mirror:
         """Names of all services there are, sorted."""
         return [entry.key.rpartition("/")[2] for entry in self._entries.under("services")]
 
+    def views(self) -> Iterator[View]:
+        """Of all services whose spec is one, sorted by name."""
+        for name in self.services():
+            try:
+                view = self.view(name)
+            except SpecError:
+                continue
+            if view is not None:
+                yield view
+
     def view(self, name: str) -> View | None:
         """What etcd says of one service; None when it is not there. Raises SpecError when its spec is none."""
         entry = self._entries.get(service_key(name))

@@ -15,7 +15,7 @@ transaction that compares that the dead one still has no session; a session is b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 from loguru import logger
@@ -25,9 +25,8 @@ from reconciler.fencing import cut_power
 from reconciler.mirror import Absence, Mirror
 from reconciler.ownership import View
 from reconciler.publish import AUDIT_LASTS, Leases
-from reconciler.records import Audit, Death, Owner, Witness, stamp
+from reconciler.records import Audit, Death, Owner, Witness, as_id, stamp
 from reconciler.session import SessionKeeper
-from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError, Txn, audit_key, death_key, session_key, word_key
 from resources.machine import Machine, MachineError
 
@@ -86,22 +85,13 @@ class Proofs:
         """Incarnations that own a service which could come to this host, have no session, and are not proven dead. For
         one that is paused nothing is begun."""
         found: dict[tuple[str, str], list[View]] = {}
-        for view in self._views():
+        for view in self._mirror.views():
             owner, me = view.owner, self._machine.host
             if owner is None or owner.host in (me, *view.sessions) or me not in view.manifest.spec.hosts:
                 continue
             if view.paused is None and not view.death(owner):
                 found.setdefault((owner.host, owner.boot_id), []).append(view)
         return found
-
-    def _views(self) -> Iterator[View]:
-        for name in self._mirror.services():
-            try:
-                view = self._mirror.view(name)
-            except SpecError:
-                continue
-            if view is not None:
-                yield view
 
     async def _look(self, host: str, boot_id: str, views: list[View]) -> None:
         absence = self._mirror.absence(host)
@@ -210,7 +200,7 @@ class Proofs:
         said = {"host": host, "boot_id": boot_id, "proof": proof, "by": machine.host, "at": now, "why": why}
         death = Death.model_validate({**said, "guards": covers})
         lease = await self._leases.get(AUDIT_LASTS)
-        moment = now.translate({ord(c): None for c in ":-."})
+        moment = as_id(now)
         audit = Audit(
             at=now,
             who="hactl agent",

@@ -13,7 +13,7 @@ from loguru import logger
 
 from reconciler.counts import Counts
 from reconciler.mirror import Mirror
-from reconciler.records import Event, Progress, Status, stamp
+from reconciler.records import Event, Progress, Status, as_id, stamp
 from reconciler.store import Store, StoreError, Txn, event_key, status_key
 from resources.machine import Machine
 
@@ -102,8 +102,7 @@ class Publisher:
         logger.bind(service=service, **fields).log(level, "{}: {}{}{}", service, event.text, seconds, because)
         self.counts.events[service, event.kind] += 1
         self._count += 1
-        moment = event.at.translate({ord(c): None for c in ":-."})
-        id = f"{moment}-{self._machine.host}-{self._count % 10000:04}"
+        id = f"{as_id(event.at)}-{self._machine.host}-{self._count % 10000:04}"
         self._events.append((service, id, event))
         self._wake.set()
 

@@ -40,6 +40,11 @@ def stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def as_id(moment: str) -> str:
+    """2026-11-24T07:02:11.123Z -> 20261124T070211123Z, as the keys of what happened begin."""
+    return moment.translate({ord(sign): None for sign in ":-."})
+
+
 class Session(Record):
     """This incarnation's agent is alive. `watchdog`: seconds until the host is reset without it; 0: none. `guards`: the
     services that are down by then, those that it knew to be `automatic`. `promisers`:

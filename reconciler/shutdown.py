@@ -14,9 +14,8 @@ from reconciler import moves, restarts
 from reconciler.mirror import Mirror
 from reconciler.ownership import View
 from reconciler.publish import AUDIT_LASTS, Publisher
-from reconciler.records import stamp
+from reconciler.records import as_id, stamp
 from reconciler.session import SessionKeeper
-from reconciler.spec import SpecError
 from reconciler.store import Store, StoreError
 from resources.machine import Machine, MachineError
 
@@ -64,15 +63,9 @@ class Shutdown:
 
     def _owned(self) -> Iterator[View]:
         """The automatic services of this incarnation."""
-        for name in self._mirror.services():
-            try:
-                view = self._mirror.view(name)
-            except SpecError:
-                continue
-            owner = view.owner if view is not None else None
-            if view is None or owner is None or not view.automatic:
-                continue
-            if (owner.host, owner.boot_id) == (self._machine.host, self._machine.boot_id):
+        me = (self._machine.host, self._machine.boot_id)
+        for view in self._mirror.views():
+            if view.automatic and view.owner is not None and (view.owner.host, view.owner.boot_id) == me:
                 yield view
 
     async def _goes(self, view: View) -> bool:
@@ -84,8 +77,8 @@ class Shutdown:
             return False
         name, machine = view.manifest.metadata.name, self._machine
         lease = await self._publisher.leases.get(AUDIT_LASTS)
-        moment = stamp(machine.utc()).translate({ord(c): None for c in ":-."})
-        txn = moves.leave(view, machine, to, f"{moment}-{machine.host}-{name}", lease, WHY)
+        id = f"{as_id(stamp(machine.utc()))}-{machine.host}-{name}"
+        txn = moves.leave(view, machine, to, id, lease, WHY)
         if await self._store.commit(txn) is not None:
             self._publisher.happened(name, f"it moves to {to}", WHY)
         return True

@@ -19,7 +19,7 @@ from reconciler.ownership import Intent, Me, Verdict, View, takeover
 from reconciler.plan import Plan
 from reconciler.proofs import Proofs
 from reconciler.publish import AUDIT_LASTS, Publisher
-from reconciler.records import Status, stamp
+from reconciler.records import Status, as_id, stamp
 from reconciler.session import SessionKeeper
 from reconciler.status import Trouble, ready
 from reconciler.store import Store, Txn, session_key
@@ -240,8 +240,7 @@ class Transfers:
     # -- writing it ----------------------------------------------------------------------------------------------------
 
     def _audit_id(self) -> str:
-        moment = stamp(self._p.machine.utc()).translate({ord(c): None for c in ":-."})
-        return f"{moment}-{self._p.machine.host}-{self._name}"
+        return f"{as_id(stamp(self._p.machine.utc()))}-{self._p.machine.host}-{self._name}"
 
     def _note(self, txn: Txn, revision: int) -> None:
         """What was just written is known at once, not only when the watch tells of it."""

@@ -150,11 +150,9 @@ def _wanted(spec: ContainerSpec, role: Role) -> bool:
 
 
 def _left(spec: ContainerSpec, seen: world.Container) -> str:
-    named = [
-        f"{one.command} ({one.pid}, {one.state}{f' in {one.waits}' if one.waits else ''})" for one in seen.orphans[:3]
-    ]
+    named = ", ".join(str(one) for one in seen.orphans[:3])
     more = f" and {len(seen.orphans) - 3} more" if len(seen.orphans) > 3 else ""
-    return f"processes of an earlier run of container {spec.domain} are left: {', '.join(named)}{more}"
+    return f"processes of an earlier run of container {spec.domain} are left: {named}{more}"
 
 
 def _undefined(spec: ContainerSpec) -> str:

@@ -62,6 +62,10 @@ class Process:
     state: str
     waits: str = ""
 
+    def __str__(self) -> str:
+        """nfsd (1234, D in nfsd_vfs_write)"""
+        return f"{self.command} ({self.pid}, {self.state}{f' in {self.waits}' if self.waits else ''})"
+
 
 @dataclass(frozen=True)
 class Container:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from reconciler.cli import config as configuration
 from reconciler.cli.config import Config
 from reconciler.cli.errors import Code, Refused
-from reconciler.records import Audit, stamp
+from reconciler.records import Audit, as_id, stamp
 from reconciler.store import Store, StoreUnreachable, Txn, audit_key
 
 AUDIT_LASTS = 365 * 86400.0  # seconds
@@ -41,8 +41,7 @@ class Desk:
 
         Raises StoreUnreachable when it cannot be known which.
         """
-        moment = audit.at.translate({ord(c): None for c in ":-."})
-        id = f"{moment}-{self.host}-{secrets.token_hex(2)}"
+        id = f"{as_id(audit.at)}-{self.host}-{secrets.token_hex(2)}"
         whole = txn.plus(Txn({}, {audit_key(id): (audit.line(), await self._audit_lease())}))
         try:
             return await self.store.commit(whole)

@@ -30,7 +30,6 @@ DESTROYS = 30.0  # seconds for it to end a container
 NOTICES = 5.0  # seconds for it to see that a container has ended by itself
 LOOKS = 0.1  # seconds between looks at one that starts or stops
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as init (systemd(1))
-CGROUPS = Path("/sys/fs/cgroup")
 WAY_OUT = "systemctl status libvirtd"
 
 _GONE = frozenset(
@@ -155,10 +154,11 @@ class Containers:
             await self._ask(lambda connection: _destroy(connection, domain), DESTROYS)
         except libvirt.libvirtError as e:
             raise MachineError(f"container {domain} cannot be destroyed: {e}") from e
-        if cgroup is not None and not await self._until(2.0, lambda: _empty(cgroup)):
-            _kill_all(cgroup)
-            if not await self._until(10.0, lambda: _empty(cgroup)):
-                raise MachineError(f"container {domain} is destroyed, but processes of it do not die: {_left(cgroup)}")
+        if cgroup is not None and not await self._until(2.0, lambda: not orphans.populated(cgroup)):
+            orphans.kill_all(cgroup)
+            if not await self._until(10.0, lambda: not orphans.populated(cgroup)):
+                left = orphans.words(cgroup)
+                raise MachineError(f"container {domain} is destroyed, but processes of it do not die: {left}")
 
     async def _noticed(self, domain: str) -> None:
         """libvirtd cleans up after an init that has ended, and sometimes not to the end when it is told to destroy the
@@ -221,21 +221,7 @@ def _cgroup(init: int) -> Path | None:
     """The scope that holds all of the container (cgroup v2), from its init's."""
     text = proc.read(proc.PROC / str(init) / "cgroup").strip().removeprefix("0::")
     scope, found, _ = text.partition(".scope")
-    return CGROUPS / f"{scope}.scope".lstrip("/") if found else None
-
-
-def _empty(cgroup: Path) -> bool:
-    return "populated 1" not in proc.read(cgroup / "cgroup.events")
-
-
-def _kill_all(cgroup: Path) -> None:
-    with contextlib.suppress(OSError):
-        (cgroup / "cgroup.kill").write_text("1")
-
-
-def _left(cgroup: Path) -> str:
-    pids = [int(word) for path in sorted(cgroup.rglob("cgroup.procs")) for word in proc.read(path).split()]
-    return ", ".join(f"{one.command} ({one.pid}, {one.state} {one.waits})" for one in map(proc.process, pids[:5]))
+    return orphans.CGROUPS / f"{scope}.scope".lstrip("/") if found else None
 
 
 # -- libvirt's own event loop ------------------------------------------------------------------------------------------

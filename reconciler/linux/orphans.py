@@ -55,6 +55,17 @@ def populated(cgroup: Path) -> bool:
     return "populated 1" in proc.read(cgroup / "cgroup.events")
 
 
+def kill_all(cgroup: Path) -> None:
+    """What is in it (cgroups(7))."""
+    with contextlib.suppress(OSError):
+        (cgroup / "cgroup.kill").write_text("1")
+
+
+def words(cgroup: Path) -> str:
+    """The first few of its processes, for people."""
+    return ", ".join(str(proc.process(pid)) for pid in members(cgroup)[:5])
+
+
 def orphans(domain: str) -> tuple[Process, ...]:
     """Its processes that are left of earlier runs."""
     return tuple(proc.process(pid) for cgroup in orphaned(domain) for pid in members(cgroup))
@@ -64,17 +75,11 @@ async def kill(domain: str) -> None:
     """See `Machine.kill_orphans`. Raises MachineError naming those that do not die, and what they wait for."""
     found = orphaned(domain)
     for cgroup in found:
-        with contextlib.suppress(OSError):
-            (cgroup / "cgroup.kill").write_text("1")
+        kill_all(cgroup)
     loop = asyncio.get_running_loop()
     ends = loop.time() + DIES
     while any(populated(cgroup) for cgroup in found):
         if loop.time() > ends:
-            left = ", ".join(named(proc.process(pid)) for cgroup in found for pid in members(cgroup)[:5])
+            left = ", ".join(words(cgroup) for cgroup in found)
             raise MachineError(f"processes of an earlier run of container {domain} do not die: {left}")
         await asyncio.sleep(LOOKS)
-
-
-def named(process: Process) -> str:
-    """nfsd (1234, D in nfsd_vfs_write)"""
-    return f"{process.command} ({process.pid}, {process.state}{f' in {process.waits}' if process.waits else ''})"

@@ -54,7 +54,7 @@ def test_an_endpoint_where_nobody_listens_is_named() -> None:
 def test_one_good_endpoint_is_enough(members: Members) -> None:
     dead = [f"http://127.0.0.1:{port}" for port in free_ports(2)]
     endpoints = [*dead, members.endpoints[0]]
-    using(lambda: Etcd(endpoints, client="test"), lambda store: store.list("/hactl/"))
+    assert using(lambda: Etcd(endpoints, client="test"), lambda store: store.list("/hactl/")).revision > 0
 
 
 def test_a_password_never_goes_over_the_wire_in_the_clear(members: Members) -> None:

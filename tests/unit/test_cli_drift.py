@@ -24,6 +24,15 @@ def _quiet() -> None:
     logger.disable("reconciler")
 
 
+async def one_put_right_one_open(cluster: Cluster) -> None:
+    """An address that was taken away is back; a unit that failed cannot be started."""
+    hands.remove_address(cluster, "hosta", "nfs", ADDRESS)
+    await cluster.run(5)
+    hands.fault(cluster, "hosta", "systemctl start nfs.service", "fail")
+    hands.unit(cluster, "hosta", "nfs", "nfs.service", "failed")
+    await cluster.run(5)
+
+
 def test_nothing_open_is_said_in_one_line(capsys: Capture) -> None:
     async def tell(_: Cluster, desk: Desk) -> None:
         await drift.drift(desk, "", NOW, as_json=False)
@@ -34,11 +43,7 @@ def test_nothing_open_is_said_in_one_line(capsys: Capture) -> None:
 
 def test_what_is_open_is_shown_first_and_what_was_put_right_below(capsys: Capture) -> None:
     async def tell(cluster: Cluster, desk: Desk) -> None:
-        hands.remove_address(cluster, "hosta", "nfs", ADDRESS)
-        await cluster.run(5)
-        hands.fault(cluster, "hosta", "systemctl start nfs.service", "fail")
-        hands.unit(cluster, "hosta", "nfs", "nfs.service", "failed")
-        await cluster.run(5)
+        await one_put_right_one_open(cluster)
         await drift.drift(desk, "nfs", NOW, as_json=False)
 
     story(tell)
@@ -57,11 +62,7 @@ def test_what_is_open_is_shown_first_and_what_was_put_right_below(capsys: Captur
 
 def test_json_tells_open_and_gone_apart(capsys: Capture) -> None:
     async def tell(cluster: Cluster, desk: Desk) -> None:
-        hands.remove_address(cluster, "hosta", "nfs", ADDRESS)
-        await cluster.run(5)
-        hands.fault(cluster, "hosta", "systemctl start nfs.service", "fail")
-        hands.unit(cluster, "hosta", "nfs", "nfs.service", "failed")
-        await cluster.run(5)
+        await one_put_right_one_open(cluster)
         await drift.drift(desk, "", NOW, as_json=True)
 
     story(tell)
