@@ -142,7 +142,7 @@ def said() -> dict[str, Any]:
 
 
 def well_somewhere() -> str:
-    """Waits until it is Ready where it is and the other host could take it over; where. The owner that etcd names may be
+    """Waits until it is Ready where it is and the other host could take it over; where. Whom etcd names as owner may be
     one that has just died: whom it is waited for is looked at anew each time."""
 
     def look() -> str:
