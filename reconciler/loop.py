@@ -15,6 +15,7 @@ from reconciler.failsafe import Failsafe, Key, Promises
 from reconciler.guard import Guard
 from reconciler.local import Local
 from reconciler.mirror import Mirror
+from reconciler.ownership import View
 from reconciler.proofs import Proofs
 from reconciler.publish import Publisher
 from reconciler.records import Death
@@ -124,10 +125,10 @@ class Agent:
 
     def _guarded(self) -> tuple[str, ...]:
         """The `automatic` services of this host's concern."""
-        host, views = self._machine.host, self._mirror.views()
-        return tuple(
-            view.manifest.metadata.name for view in views if view.automatic and host in view.manifest.spec.hosts
-        )
+        return tuple(view.manifest.metadata.name for view in self._mirror.views() if self._counts(view))
+
+    def _counts(self, view: View) -> bool:
+        return view.automatic and self._machine.host in view.manifest.spec.hosts
 
     def _looked(self, service: str) -> float | None:
         """When it was last looked at (monotonic)."""
@@ -186,8 +187,19 @@ class Agent:
             self._take_up(self._mirror.services())
         elif self._mirror.revision(name):
             self._take_up([name])
+        self._session_looks(name)
         for worker in [self._workers[name]] if name in self._workers else [] if name else list(self._workers.values()):
             worker.poke()
+
+    def _session_looks(self, name: str) -> None:
+        """It says what is guarded as soon as that is another."""
+        counted = self._session.counted
+        if not name:
+            changed = counted != frozenset(self._guarded())
+        else:
+            changed = (name in counted) != any(self._counts(view) for view in self._mirror.views(name))
+        if changed:
+            self._session.look()
 
     def _take_up(self, names: Iterable[str]) -> None:
         """Those that are new."""

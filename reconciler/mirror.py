@@ -176,9 +176,9 @@ class Mirror:
         """Names of all services there are, sorted."""
         return [entry.key.rpartition("/")[2] for entry in self._entries.under("services")]
 
-    def views(self) -> Iterator[View]:
-        """Of all services whose spec is one, sorted by name."""
-        for name in self.services():
+    def views(self, *names: str) -> Iterator[View]:
+        """Of all services whose spec is one, sorted by name; or of those alone."""
+        for name in names or self.services():
             try:
                 view = self.view(name)
             except SpecError:

@@ -82,6 +82,8 @@ class SessionKeeper:
         self.guards = self._noted(GUARDS)  # all services that such a word counts as automatic
         self.revision = 0  # of the session key, for transactions to compare; 0: no session
         self.begun = 0  # its revision when the session began; 0: this process has had none
+        self.counted = frozenset[str]()  # the services that counted as automatic when it was last thought of
+        self._due = asyncio.Event()  # what the session should say has changed: renewed now, not at its time
 
     @property
     def connected(self) -> bool:
@@ -125,6 +127,12 @@ class SessionKeeper:
             return  # too late: what it was to keep may be taken, and the watchdog be disarmed, by now
         self._promised = max(self._promised, until)
         self._guard.promise(self.safe_until)
+
+    def look(self) -> None:
+        """A service became `automatic`, or is so no more: said at once. Before it is, nothing proves this host dead,
+        should it die, and nobody takes over."""
+        if self._options.watchdog:
+            self._due.set()
 
     async def run(self) -> None:
         """Begin and renew, begin again when the lease was lost, for ever."""
@@ -205,7 +213,7 @@ class SessionKeeper:
         """A third of the lease between renewals; a failed one is tried again at once."""
         machine, lease = self._machine, self._options.lease
         while True:
-            await machine.sleep(max(0.0, self.renewed + lease / 3 - machine.monotonic()))
+            await self._until_due(max(0.0, self.renewed + lease / 3 - machine.monotonic()))
             sent = machine.monotonic()
             try:
                 await self._store.keep_alive(self._lease)
@@ -223,6 +231,18 @@ class SessionKeeper:
             self._confirmed(sent)
             if not was_connected:
                 self._asks.changed()
+
+    async def _until_due(self, seconds: float) -> None:
+        """Or until there is something to say."""
+        naps = [asyncio.ensure_future(self._machine.sleep(seconds)), asyncio.ensure_future(self._due.wait())]
+        try:
+            done, _ = await asyncio.wait(naps, return_when=asyncio.FIRST_COMPLETED)
+            for nap in done:
+                nap.result()
+        finally:
+            for nap in naps:
+                nap.cancel()
+        self._due.clear()
 
     async def _check_key(self) -> None:
         """A lease that is renewed guards nothing if the key is not on it. Raises LeaseLost, StoreError."""
@@ -258,9 +278,11 @@ class SessionKeeper:
 
     def _words(self, watchdog: float) -> dict[str, Any]:
         trouble = (self._guard.trouble,) if self._guard.trouble else ()
+        guarded = self._asks.guarded()
+        self.counted = frozenset(guarded)
         return {
             "watchdog": watchdog,
-            "guards": self._asks.guarded() if watchdog else (),
+            "guards": guarded if watchdog else (),
             "promisers": self._asks.promisers(),
             "lacks": (*trouble, *self._asks.lacks()),
         }

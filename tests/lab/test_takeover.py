@@ -7,6 +7,7 @@ host that was. Both survive power cuts, so what is compared after each test is e
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Site:
         """(the host that has it, the one that could take it over now)"""
         rig.hactl("set", SERVICE, f"failover={failover}")
         now = well_somewhere()
+        rig.until(f"{now}'s session says what {failover} needs", lambda: guarded(now) is (failover == "automatic"), 30)
         self.client.writes_on()
         return now, other(now)
 
@@ -152,6 +154,13 @@ def well_somewhere() -> str:
 
     found: str = rig.until(f"{SERVICE} is Ready on either host", look, 180)
     return found
+
+
+def guarded(host: str) -> bool:
+    """Would its watchdog prove it dead, for this service?"""
+    hosts = json.loads(rig.hactl("status", SERVICE, "-o", "json").stdout)["hosts"]
+    session = next(one for one in hosts if one["host"] == host)["session"]
+    return session is not None and SERVICE in session["guards"]
 
 
 def obstacle(host: str) -> str:
