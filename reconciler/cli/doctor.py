@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +50,7 @@ def command(output: EachLine = None) -> None:
     for one in found:
         print(json.dumps(asdict(one), ensure_ascii=False) if output is not None else one, flush=True)
     if found:
-        raise Refused(Code.UNSAFE, f"{len(found)} finding{'s' if len(found) > 1 else ''} ({looked})")
+        raise Refused(Code.UNSAFE, f"{_count(found, 'finding')} ({looked})")
     if output is None:
         print(f"nothing found ({looked})")
 
@@ -66,13 +66,18 @@ async def examine(desk: Desk, config: Config) -> tuple[list[Finding], str]:
         found.append(Finding("etcd", str(e), "Hosts and services could not be looked at"))
     if scene is not None:
         found += of_site(scene)
-        looked.append(f"{len(scene.hosts())} hosts, {len(scene.services())} services")
+        looked.append(f"{_count(scene.hosts(), 'host')}, {_count(scene.services(), 'service')}")
     if config.host is not None and os.geteuid() == 0:
         found += await _this_host(config, scene)
         looked.append(f"the host {config.host}")
     else:
         looked.append("no host from within: that takes root on it")
     return list(dict.fromkeys(found)), ", ".join(looked)
+
+
+def _count(things: Sequence[object], what: str) -> str:
+    """1 host, 2 hosts"""
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 
 def of_site(scene: Scene) -> list[Finding]:

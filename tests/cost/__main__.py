@@ -15,7 +15,7 @@ from tests.cost import chart
 from tests.cost.agent import Cost
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-COUNTS = (10, 20, 50, 100, 200)
+COUNTS = (10, 20, 50, 100, 200, 1000)
 SECONDS = 30.0  # idle: one resync
 
 PAGE = """# What it costs
