@@ -50,6 +50,10 @@ class Applied:
         """The service has been Ready here in this epoch."""
         self._machine.write(f"{SETTLED}/{name}", str(epoch))
 
+    def unsettle(self, name: str) -> None:
+        """It is not to be Ready here any more."""
+        self._machine.remove(f"{SETTLED}/{name}")
+
     def settled(self, name: str, epoch: int) -> bool:
         """Has it?"""
         return self._machine.read(f"{SETTLED}/{name}") == str(epoch)

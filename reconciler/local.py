@@ -24,13 +24,15 @@ from resources.machine import Machine
 
 class LocalService(Record):
     """`status`: as this host last saw it; `looked`: how long ago that was, None where it has not; `owner`, `wanted`,
-    `automatic`: as etcd last said; `why`: what becomes of it without etcd."""
+    `automatic`: as etcd last said; `on`: all of its hosts, where it is everywhere; `why`: what becomes of it without
+    etcd."""
 
     status: Status | None = None
     looked: float | None = None
     owner: Owner | None = None
     wanted: str = ""
     automatic: bool = False
+    on: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -97,6 +99,7 @@ class Local:
             owner=view.owner,
             wanted=view.wanted,
             automatic=view.automatic,
+            on=view.manifest.spec.hosts if view.everywhere else (),
             why="" if self.session.connected else self._why(view),
         )
 
@@ -104,7 +107,8 @@ class Local:
         """What becomes of it while etcd is away."""
         owner = view.owner
         if owner is None:
-            return "nobody owned it when etcd last answered, and nobody can take it without"
+            nobody = "nobody owned it when etcd last answered, and nobody can take it without"
+            return "it runs on all of its hosts and needs no etcd for it" if view.everywhere else nobody
         if (owner.host, owner.boot_id) != (self.machine.host, self.machine.boot_id):
             return f"{owner.host} owned it when etcd last answered"
         if not view.automatic and view.manifest.metadata.name not in self.session.guards:

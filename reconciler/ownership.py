@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.modes import EVERYWHERE
 from reconciler.records import Death, Epoch, Owner, Session, Status
 from reconciler.spec import Drain, Pause, ServiceManifest
 from resources.kind import Role
@@ -30,6 +31,7 @@ class Intent(StrEnum):
 
     NONE = "none"
     HOLD = "hold"  # it is ours: be active
+    KEEP = "keep"  # it is everywhere and has no owner: be active
     CLAIM = "claim"  # become the owner, then be active
     RELEASE = "release"  # put down, then delete the key
     FORGET = "forget"  # the service is deleted and down everywhere: remove its keys
@@ -76,6 +78,11 @@ class View:
         """Why that host takes nothing, as a clause with the way out, or "". What goes back there it takes."""
         drain = None if self._goes_back_to(host) else self.drained.get(host)
         return f"{host} is drained {drain}: hactl undrain {host}" if drain else ""
+
+    @property
+    def everywhere(self) -> bool:
+        """On all of its hosts at once, once an owner of before, when it was exclusive, has let go."""
+        return self.manifest.spec.mode == EVERYWHERE
 
     @property
     def alone(self) -> bool:
@@ -167,6 +174,8 @@ class Verdict:
 def decide(view: View, me: Me) -> Verdict:
     """Pure: the whole decision on one screen."""
     idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
+    if view.everywhere:
+        return _everywhere(view, me, idle)
     if view.declared_dead(me.host, me.boot_id):
         intent = Intent.RELEASE if _is_mine(view.owner, me) else Intent.NONE
         return Verdict(idle, intent, "this host was declared dead: another may be taking it over")
@@ -179,6 +188,31 @@ def decide(view: View, me: Me) -> Verdict:
     if view.wanted != me.host and not _stands_in(view, me.host):
         return Verdict(idle, Intent.NONE)
     return _to_be_mine(view, idle)
+
+
+def keeps(view: View, host: str) -> bool:
+    """May a service that is everywhere be brought up there? Neither etcd nor a session is needed for that, nor lost
+    by another's word: nobody takes it over."""
+    begun = view.paused is None and not view.manifest.metadata.deleted
+    return view.everywhere and begun and view.owner is None and host in view.manifest.spec.hosts
+
+
+def _everywhere(view: View, me: Me, idle: Role) -> Verdict:
+    """What is not of its mode, an owner of before, goes first."""
+    kept = view.owner is None and me.host in view.manifest.spec.hosts
+    if view.paused is not None:
+        return Verdict(Role.ACTIVE, Intent.KEEP, hands_off=True) if kept else _paused(view, me, idle)
+    if view.manifest.metadata.deleted:
+        return _deleted(view, me)
+    if kept:
+        return Verdict(Role.ACTIVE, Intent.KEEP)
+    if view.owner is None:
+        return Verdict(idle, Intent.NONE)
+    if _is_mine(view.owner, me):
+        return Verdict(idle, Intent.RELEASE, "it is to be on all of its hosts: its owner lets go first")
+    if proof := view.death(view.owner):
+        return Verdict(idle, Intent.RELEASE, f"it is to be on all of its hosts: {proof}")
+    return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
 
 
 def takeover(view: View, me: Me) -> str:
@@ -267,12 +301,22 @@ def _deleted(view: View, me: Me) -> Verdict:
     """Put down everywhere; the owner (or, where there is none, the first host alive) forgets it last."""
     others = [host for host in view.manifest.spec.hosts if host != me.host and host in view.sessions]
     busy = [host for host in others if not _is_gone(view.statuses.get(host), view.revision)]
+    if view.everywhere:
+        busy = _may_keep(view, me.host)
     mine = _is_mine(view.owner, me)
     first = min([*others, me.host]) == me.host
     dead = view.owner is None or bool(view.death(view.owner))
     if (mine or (dead and first)) and not busy:
         return Verdict(Role.ABSENT, Intent.FORGET, "being deleted")
     return Verdict(Role.ABSENT, Intent.NONE, f"being deleted; waits for {', '.join(busy)}" if busy else "being deleted")
+
+
+def _may_keep(view: View, me: str) -> list[str]:
+    """Other hosts that may run it, everywhere as it is: without a session too, until they have said that it is gone;
+    one that has left `hosts` while it was away may not know."""
+    left = [host for host, said in view.statuses.items() if said.role is not Role.ABSENT or said.state != "Standby"]
+    hosts = {*view.manifest.spec.hosts, *left} - {me}
+    return sorted(host for host in hosts if not _is_gone(view.statuses.get(host), view.revision))
 
 
 def _is_gone(status: Status | None, revision: int) -> bool:

@@ -18,7 +18,7 @@ from reconciler.spec import Pause
 
 def still(snapshot: Snapshot, verdict: Verdict) -> Plan:
     """The steps that are run even so: who does not own it puts down what it holds of it, and starts nothing."""
-    if verdict.intent is Intent.HOLD or not snapshot.holds():
+    if verdict.intent in (Intent.HOLD, Intent.KEEP) or not snapshot.holds():
         return Plan()
     groups = plan(snapshot, verdict.role).groups
     return Plan(tuple(group for group in groups if all(step.down for step in group.steps)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, create_model, model_validator
 
+from reconciler import modes
 from resources.kind import Model, Service
 from resources.registry import KINDS
 from resources.words import Ip, Name, Seconds
@@ -58,7 +59,10 @@ class ServiceFields(Service):
 
     hosts: Annotated[tuple[Name, ...], Field(min_length=1, description="where it may run, preferred first")]
     primary: Annotated[Name | None, Field(description="the host that should be active; by default the first")] = None
-    mode: Annotated[Literal["exclusive"], Field(description="one host at a time")] = "exclusive"
+    mode: Annotated[
+        Literal["exclusive", "everywhere"],
+        Field(description="exclusive: on one host at a time; everywhere: on all of hosts at once, with no owner"),
+    ] = "exclusive"
     failover: Annotated[Literal["manual", "automatic"], Field(description="who decides after a host's death")] = (
         "manual"
     )
@@ -74,11 +78,12 @@ class ServiceFields(Service):
             raise ValueError("hosts names a host twice")
         if self.primary is not None and self.primary not in self.hosts:
             raise ValueError(f"primary is {self.primary}, which is not one of hosts: {', '.join(self.hosts)}")
+        modes.check(self)
         return self
 
     @property
     def wanted(self) -> str:
-        """The host that should be active."""
+        """The host that should be active; of a service that is everywhere, the first of them."""
         return self.primary or self.hosts[0]
 
 

@@ -55,7 +55,7 @@ def judge(
         revision=view.revision,
         epoch=verdict.epoch,
         target=None if verdict.intent is Intent.HOLD else target(view, host, snapshot),
-        holds=snapshot.held() if verdict.intent is not Intent.HOLD else [],
+        holds=snapshot.held() if verdict.intent not in (Intent.HOLD, Intent.KEEP) else [],
         parts={part.id: _part(snapshot, part, problems.get(part.id, [])) for part in snapshot.parts},
         would_take=[str(step) for step in plan(snapshot, Role.ACTIVE).steps],
         would_release=[str(step) for step in plan(snapshot, Role.STANDBY).steps],
@@ -89,7 +89,7 @@ def _part(snapshot: Snapshot, part: AnyPart, problems: list[tuple[str, bool]]) -
 
 def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
     """Readiness to take over, said all the time: the first screen answers before anyone needs it."""
-    if host not in view.manifest.spec.hosts:
+    if host not in view.manifest.spec.hosts or view.everywhere:
         return None
     marked = [
         f"its copy of disk {disk} has missed writes; it becomes possible when the resync ends"
@@ -130,7 +130,8 @@ def _idle_state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Troub
     if unknown := _first_unknown(snapshot):
         return "Unknown", trouble.reason or unknown
     if trouble.reason or held:
-        return "Drift", trouble.reason or f"{held[0]}, though {host_of(view)} is to have it; putting it down"
+        other = "this host is not" if view.everywhere else f"{host_of(view)} is"
+        return "Drift", trouble.reason or f"{held[0]}, though {other} to have it; putting it down"
     return ("Waiting" if verdict.note and not deleted else "Standby"), verdict.note
 
 

@@ -29,6 +29,7 @@ from resources.machine import Machine
 
 BOOTS = 60.0  # seconds a host may take to come, after a cold start of all
 SETTLING = 0.5  # seconds between looks while something takes its time to become ready
+NO_EPOCH = 0  # of a service that is everywhere
 GONE = float("inf")  # the service is no more; its worker ends
 
 
@@ -53,8 +54,9 @@ class Memory:
 
     epoch: int = 0  # the one this agent holds
     given_up: int = 0  # the last one whose release was sent
-    since: float = 0.0  # monotonic: when it was claimed
+    since: float = 0.0  # monotonic: when it was claimed, or kept at first
     was_ready: bool = False  # in this epoch
+    keeps: bool = False  # it is everywhere, and active here
     trouble: Trouble = field(default_factory=Trouble)
     failing: restarts.Failing = field(default_factory=restarts.Failing)
 
@@ -163,12 +165,26 @@ class Transfers:
 
     # -- a move that ends elsewhere ------------------------------------------------------------------------------------
 
-    async def revert(self, view: View, snapshot: Snapshot, status: Status, dropped: frozenset[str]) -> bool:
-        """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
-        memory, machine = self._memory, self._p.machine
+    def settle(self, snapshot: Snapshot, dropped: frozenset[str]) -> None:
+        """Once all of it is as it should be, a move has succeeded, and what is not any more is drift."""
+        memory = self._memory
         if not memory.was_ready and ready(snapshot, dropped):
             memory.was_ready = True
             self._p.applied.settle(self._name, memory.epoch)
+
+    def keep(self, *, keeps: bool) -> None:
+        """Is it everywhere, and to be active here? There is no claim that begins it, and no epoch."""
+        memory = self._memory
+        if keeps == memory.keeps:
+            return
+        memory.keeps, memory.since = keeps, self._p.machine.monotonic()
+        memory.was_ready = keeps and self._p.applied.settled(self._name, NO_EPOCH)
+        if not keeps:
+            self._p.applied.unsettle(self._name)
+
+    async def revert(self, view: View, status: Status) -> bool:
+        """A move that is not Ready within its deadline goes back to where it came from, once, and stays there."""
+        memory, machine = self._memory, self._p.machine
         back = self._way_back(view)
         if self.left(view) != 0:
             return False

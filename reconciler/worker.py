@@ -19,7 +19,7 @@ from reconciler.applied import parts_of
 from reconciler.driftlog import DriftLog
 from reconciler.fights import Fights
 from reconciler.observe import Snapshot, again, observe
-from reconciler.ownership import Intent, Me, Verdict, View, decide
+from reconciler.ownership import Intent, Me, Verdict, View, decide, keeps
 from reconciler.plan import Plan, plan
 from reconciler.records import Progress, Status
 from reconciler.spec import SpecError
@@ -49,6 +49,7 @@ class Worker:
         self.topics: frozenset[str] = frozenset()
         self._touched: set[str] = set()  # topics told of since the last look
         self._last: Snapshot | None = None
+        self._exclusive = True  # is what it holds to be on one host only?
         self.automatic = True  # as far as is known: a spec that cannot be read may be
         self.looked_at: float | None = None  # monotonic: when the last look began
         self.empty_at = NEVER  # monotonic: when the last look began, if it found nothing exclusive held here
@@ -100,6 +101,7 @@ class Worker:
 
     async def _reconcile(self, view: View) -> float:
         self.automatic = self._transfers.automatic(view)
+        self._exclusive = not view.everywhere or view.owner is not None
         parts, dropped = self._parts(view)
         if self._last is None:
             self._drifts.take_up(view.statuses.get(self._p.machine.host))
@@ -132,10 +134,12 @@ class Worker:
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
             return await self._transfers.let_go(view, snapshot, verdict)
         status = self._judge(view, snapshot, verdict, dropped)
-        if verdict.intent is Intent.HOLD and not verdict.hands_off:
+        if verdict.intent in (Intent.HOLD, Intent.KEEP) and not verdict.hands_off:
             status = await self._unwell(view, snapshot, verdict, status)
         self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
-        if verdict.intent is Intent.HOLD and await self._transfers.revert(view, snapshot, status, dropped):
+        if verdict.intent in (Intent.HOLD, Intent.KEEP):
+            self._transfers.settle(snapshot, dropped)
+        if verdict.intent is Intent.HOLD and await self._transfers.revert(view, status):
             return 0.0
         delay = 0.0 if outcome.given_up else self._fights.soonest(view, self._next(status, outcome))
         return delay if (left := self._transfers.left(view)) is None else min(delay, max(left, SETTLING))
@@ -153,16 +157,19 @@ class Worker:
         return self._p.resync
 
     def _parts(self, view: View) -> tuple[tuple[AnyPart, ...], frozenset[str]]:
-        """The parts of the spec and, among them by stage, those that were applied and are no longer in it.
+        """The parts of the spec and, among them by stage, those that were applied and are no longer in it. The ids are
+        of what is not to be here: those, and what is for another host.
 
         An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
         """
         owns = bool(self._memory.epoch)
         parts = tuple(part for part in parts_of(view.text) if not (owns and part.kind.for_target))
         gone = self._p.applied.dropped(self.name, parts)
+        here = self._p.machine.host
+        not_here = frozenset(part.id for part in parts if not part.kind.belongs(part.spec, here))
         both = tuple(sorted((*parts, *gone), key=lambda part: part.stage))
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
-        return both, frozenset(part.id for part in gone)
+        return both, frozenset(part.id for part in gone) | not_here
 
     async def _glimpse(self, view: View, parts: tuple[AnyPart, ...], dropped: frozenset[str]) -> None:
         """What a trigger told of is looked at before all else, so that a drift of it is told at once. Nothing but the
@@ -180,7 +187,7 @@ class Worker:
         began = self._p.machine.monotonic()
         self._last = snapshot = await observe(parts, self._p.machine)
         self.looked_at = began
-        self.empty_at = NEVER if snapshot.held() else began
+        self.empty_at = NEVER if self._exclusive and snapshot.held() else began
         return snapshot
 
     def _me(self, view: View, snapshot: Snapshot) -> Me:
@@ -206,15 +213,16 @@ class Worker:
             self._tell.decision(f"goes on owning it (epoch {verdict.epoch})", verdict.epoch)
         if not verdict.epoch:
             self._memory.epoch = 0
+        self._transfers.keep(keeps=verdict.intent is Intent.KEEP)
         return verdict
 
     def _is_ours(self, verdict: Verdict) -> bool:
         """Does a plan of ours explain that it is not all as it should be?"""
         if verdict.hands_off:
             return False
-        return verdict.intent not in (Intent.HOLD, Intent.NONE) or (
-            verdict.intent is Intent.HOLD and not self._memory.was_ready
-        )
+        if verdict.intent in (Intent.HOLD, Intent.KEEP):
+            return not self._memory.was_ready
+        return verdict.intent is not Intent.NONE
 
     def _judge(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Status:
         memory, host = self._memory, self._p.machine.host
@@ -235,7 +243,7 @@ class Worker:
         late = verdict.intent is Intent.HOLD and self._transfers.left(view) == 0 and not ready(snapshot, dropped)
         if late or not steps.steps:
             return Outcome()
-        if any(step.exclusive for step in steps.steps):
+        if self._exclusive and any(step.exclusive for step in steps.steps):
             self.empty_at = NEVER
         if not self._fights.quiet.issuperset(steps.steps):
             self._p.publisher.status(self.name, self._judge(view, snapshot, verdict, dropped))
@@ -296,6 +304,8 @@ class Worker:
             view = self._p.mirror.view(self.name)
         except SpecError:
             return "its spec has become invalid"
+        if view is not None and verdict.intent is Intent.KEEP:
+            return "" if keeps(view, self._p.machine.host) else "this host is not to have it any more"
         if view is None or view.owner is None or verdict.intent is not Intent.HOLD:
             return "this host does not own it"
         mine = (view.owner.host, view.owner.boot_id, view.owner.epoch)

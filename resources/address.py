@@ -13,17 +13,19 @@ from pydantic import AfterValidator, Field
 
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
 from resources.machine import Address, InUse, Machine, MachineError
-from resources.words import Interface, InterfaceAddress, once
+from resources.words import Interface, InterfaceAddress, Name, once
 
 DUPLICATE = "duplicate"  # beside the kernel's words in an Address's flags: see AddressKind
 WAY_OUT = "find that machine, by the port at which the switch knows it, and take the address from it"
 
 
 class AddressField(Model):
-    """An address with its prefix length, and the interface that has it, in the container."""
+    """An address with its prefix length, and the interface that has it, in the container. `host`: the one that has it,
+    of a service that is everywhere."""
 
     address: InterfaceAddress
     interface: Interface = "eth0"
+    host: Name | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -143,6 +145,9 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
 
     def stage(self, spec: AddressSpec) -> Stage:
         return Stage.ADDRESS
+
+    def belongs(self, spec: AddressSpec, host: str) -> bool:
+        return spec.host in (None, host)
 
     async def observe(self, spec: AddressSpec, machine: Machine) -> tuple[Address, ...]:
         wanted = ip_interface(spec.address).ip

@@ -123,6 +123,10 @@ class Kind(ABC, Generic[S, Seen]):
     def stage(self, spec: S) -> Stage:
         """When it comes up."""
 
+    def belongs(self, spec: S, host: str) -> bool:
+        """Pure: is this part for that host? Where it is not, it is put down if it is there."""
+        return True
+
     @abstractmethod
     async def observe(self, spec: S, machine: Machine) -> Seen:
         """Reads only. Raises MachineError (Unavailable above all): the part is Unknown then."""

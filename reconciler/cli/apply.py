@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from reconciler import modes
 from reconciler.cli import manifests
 from reconciler.cli.desk import Desk, at_desk, until_committed
-from reconciler.cli.errors import Code, Refused
+from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.manifests import Loaded, Problem
 from reconciler.cli.merge import differences, merge, plain
 from reconciler.cli.options import Reason
@@ -115,6 +116,8 @@ async def _apply(desk: Desk, one: Loaded, options: Options) -> str | None:
     stands, merged = _stands(entry), _merged(one, entry, before)
     if stands is not None and merged["metadata"].get("deleted"):
         raise Refused(Code.UNSAFE, f"{one} is being deleted; apply it again when it is gone (hactl status)")
+    if why := _unsafe(one, stands, merged):
+        raise refuse(Code.UNSAFE, why)
     words = _words(stands, merged)
     said = to_json(plain(one.manifest))
     if options.dry_run or (words == "unchanged" and before is not None and before.value == said):
@@ -124,6 +127,12 @@ async def _apply(desk: Desk, one: Loaded, options: Options) -> str | None:
     did = f"apply {one.file}" + (": the file now says what stood already" if words == "unchanged" else "")
     audit = desk.audit(str(one), did, before=_spec(stands), after=merged.get("spec"), why=options.reason)
     return None if await desk.commit(Txn(unchanged, puts), audit) is None else words
+
+
+def _unsafe(one: Loaded, stands: Mapping[str, Any] | None, merged: Mapping[str, Any]) -> str:
+    """Why it may not become so while the service is there, or ""."""
+    before, after = (str((_spec(each) or {}).get("mode", "")) for each in (stands, merged))
+    return modes.refusal(one.key[1], before, after) if one.key[0] == "service" else ""
 
 
 def _stands(entry: Entry | None) -> dict[str, Any] | None:

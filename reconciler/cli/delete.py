@@ -135,6 +135,9 @@ async def _forget(desk: Desk, service: str, reason: str) -> str | None:
     if await desk.commit(Txn(unchanged, {}, tuple(keys)), audit) is None:
         return None
     where = f": it runs on, on {owner.host}. To have it back, apply it with primary: {owner.host}" if owner else ""
+    with suppress(SpecError):
+        view = scene.view(service)
+        where = f": it runs on, on {' and '.join(view.manifest.spec.hosts)}" if view.everywhere and not owner else where
     return f"{service} is forgotten{where}"
 
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.cli import everywhere
 from reconciler.ownership import View
 from reconciler.pause import words
 from reconciler.records import Owner, Status, Witness
 from reconciler.spec import Pause
 from resources.kind import Role
 
+IS_AGENT_RUNNING = everywhere.IS_AGENT_RUNNING
 TROUBLES = ("Drift", "Stalled", "Unknown", "Invalid")
-IS_AGENT_RUNNING = "is its agent running? (systemctl status hactl-agent)"
 
 
 @dataclass(frozen=True)
 class Health:
-    """`primary`: the host that the spec wants; `owner`: the one that has it, or ""; `since`: when `state` began, or "";
-    `obstacles`: for each host that could be moved to, why it cannot be now. Empty: it can."""
+    """`primary`: the host that the spec wants; `owner`: the one that has it; `since`: when `state` began; each may be
+    "". `obstacles`: for each host that could be moved to, why it cannot be now. Empty: it can."""
 
     primary: str
     owner: str
@@ -32,6 +33,7 @@ class Health:
     obstacles: Mapping[str, list[str]] = field(default_factory=dict)
     silent: bool = False  # its owner is, and nothing proves it down
     paused: Pause | None = None
+    on: tuple[str, ...] = ()  # all of its hosts, where it is everywhere: it has neither primary nor owner then
 
     @property
     def able(self) -> list[str]:
@@ -41,6 +43,8 @@ class Health:
 
 def health(view: View) -> Health:
     """The whole of it."""
+    if view.everywhere:
+        return _everywhere(view)
     owner = view.owner
     state, reason, since = _with_owner(view, owner) if owner else _without_owner(view)
     if view.manifest.metadata.deleted is not None:
@@ -62,6 +66,26 @@ def health(view: View) -> Health:
         silent=owner is not None and not is_alive(view, owner) and not view.death(owner),
         paused=view.paused,
     )
+
+
+def _everywhere(view: View) -> Health:
+    owner = view.owner.host if view.owner else ""
+    state, reason, since = everywhere.state(view)
+    if view.manifest.metadata.deleted is not None:
+        state, reason = "Stopping", _deleting(view)
+    if view.paused is not None:
+        state, reason, since = "Paused", _paused(view, view.paused, reason), view.paused.at
+    gone, epoch = "; ".join([*([reason] if reason else []), *_left(view)]), view.owner.epoch if view.owner else 0
+    return Health("", owner, epoch, state, gone, since, paused=view.paused, on=view.manifest.spec.hosts)
+
+
+def _left(view: View) -> list[str]:
+    """Trouble on hosts that are no longer its own."""
+    return [
+        f"{host}: {status.reason or status.state}"
+        for host, status in sorted(view.statuses.items())
+        if host not in view.manifest.spec.hosts and host in view.sessions and status.state in TROUBLES
+    ]
 
 
 def is_alive(view: View, owner: Owner) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler.cli import screen
+from reconciler.cli import everywhere, screen
 from reconciler.local import LocalService, Report
 from reconciler.records import parse
 
@@ -121,10 +121,13 @@ def _heading(report: Report) -> list[str]:
 
 
 def _row(name: str, one: LocalService, report: Report) -> tuple[str, ...]:
-    mine = one.owner is not None and (one.owner.host, one.owner.boot_id) == (report.host, report.boot_id)
+    mine = report.host in one.on
+    if one.owner is not None:
+        mine = (one.owner.host, one.owner.boot_id) == (report.host, report.boot_id)
     status = one.status if mine else None
     state, since = (status.state, screen.since(status.since)) if status else ("Unknown", "-")
-    return name, one.owner.host if one.owner else one.wanted or "-", state, since, _note(one, report, mine)
+    where = everywhere.called(one.on) or (one.owner.host if one.owner else one.wanted or "-")
+    return name, where, state, since, _note(one, report, mine)
 
 
 def _note(one: LocalService, report: Report, mine: bool) -> str:
@@ -160,7 +163,8 @@ def as_json(report: Report, service: str = "") -> dict[str, Any]:
         services.append(
             {
                 "service": name,
-                "primary": one.wanted or None,
+                "primary": None if one.on else one.wanted or None,
+                "on": list(one.on),
                 "owner": one.owner.host if one.owner else None,
                 "epoch": one.owner.epoch if one.owner else 0,
                 "state": state,

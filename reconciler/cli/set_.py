@@ -19,6 +19,7 @@ from reconciler.cli.loss import MISSED, Loss
 from reconciler.cli.merge import differences, plain
 from reconciler.cli.options import Reason, ServiceName, Timeout, Yes
 from reconciler.cli.scene import Scene, look
+from reconciler.modes import EVERYWHERE, refusal
 from reconciler.ownership import View
 from reconciler.spec import ServiceManifest, SpecError, fields_at, nearest, to_json, validate
 from reconciler.store import Txn, service_key
@@ -50,7 +51,7 @@ class Change:
 
     @property
     def moves(self) -> bool:
-        return self.before.wanted != self.after.spec.wanted
+        return self.before.wanted != self.after.spec.wanted and self.after.spec.mode != EVERYWHERE
 
 
 def command(  # noqa: PLR0913 - options
@@ -108,7 +109,7 @@ async def run(desk: Desk, service: str, change: Sequence[str], options: Options,
         service,
         wait,
         revision=done.revision,
-        primary=done.after.spec.wanted,
+        primary="" if done.after.spec.mode == EVERYWHERE else done.after.spec.wanted,
         patient=options.anyway,
     )
 
@@ -122,6 +123,8 @@ async def _set(desk: Desk, service: str, change: Sequence[str], options: Options
     stands = plain(view.manifest)
     after = changed(stands, change)
     check_hosts(scene, view, after)
+    if why := refusal(service, view.manifest.spec.mode, after.spec.mode):
+        raise refuse(Code.UNSAFE, why)
     words = tuple(differences(stands["spec"], plain(after)["spec"]))
     loss = Loss.of(scene, view, after.spec.wanted) if options.accept_data_loss else Loss()
     done = Change(view, after, view.revision, words, loss.clauses)

@@ -11,6 +11,7 @@ from loguru import logger
 
 from reconciler.cli import manifests
 from reconciler.cli.errors import Code, Refused, refuse
+from reconciler.modes import EVERYWHERE
 from reconciler.session import Options
 from reconciler.sim.cluster import Broken, Cluster, play
 from reconciler.sim.rules import missing
@@ -54,16 +55,16 @@ def _load(files: Sequence[Path]) -> tuple[Manifest, ...]:
     if not services:
         raise Refused(Code.WRONG, "there is no service in these files: name the file of one as well")
     for one in services:
-        if len(one.spec.hosts) != 2 or one.spec.mode != "exclusive":
-            raise Refused(Code.WRONG, f"{one.metadata.name}: only exclusive services of two hosts can be simulated")
+        if len(one.spec.hosts) != 2:
+            raise Refused(Code.WRONG, f"{one.metadata.name}: only services of two hosts can be simulated")
     return found
 
 
 def _simulable(manifest: Manifest) -> Manifest:
     """With what stands for a site's own: every fence agent is one that works, every command of a check succeeds."""
-    document = manifest.model_dump(mode="json", exclude_none=True)
-    spec, name = document["spec"], manifest.metadata.name
-    if isinstance(manifest, HostManifest) and "fencing" in spec:
+    document = manifest.model_dump(mode="json", exclude_unset=True)
+    spec, name = document.setdefault("spec", {}), manifest.metadata.name
+    if isinstance(manifest, HostManifest) and spec.get("fencing"):
         spec["fencing"] = {"agent": "fence_sim", "options": {"plug": name}, "secret": name}
     for check in spec.get("checks", ()):
         if "exec" in check:
@@ -124,7 +125,7 @@ async def _begin(cluster: Cluster, site: Site) -> None:
 def _way_out(cluster: Cluster, service: ServiceManifest) -> str:
     """Who would have to do what, where nobody does it by himself."""
     name, spec = service.metadata.name, service.spec
-    if cluster.world.hosts[spec.wanted].power or spec.failover == "automatic":
+    if cluster.world.hosts[spec.wanted].power or spec.failover == "automatic" or spec.mode == EVERYWHERE:
         return ""
     return (
         f"\n  failover is manual: a human decides (hactl confirm-dead {spec.wanted}; "
@@ -145,6 +146,9 @@ def _heading(site: Site) -> list[str]:
     lines = [f"Each host has a lease of {options.lease:g} s and {guard}."]
     for one in site.services:
         spec = one.spec
+        if spec.mode == EVERYWHERE:
+            lines.append(f"{one.metadata.name}: on {' and '.join(spec.hosts)} at once")
+            continue
         lines.append(f"{one.metadata.name}: on {spec.wanted}, or on {_other(spec)}; failover: {spec.failover}")
     return [*lines, ""]
 
@@ -165,9 +169,11 @@ def _outcome(cluster: Cluster) -> Iterator[str]:
         service = parse_service(cluster.etcd.value(service_key(name)) or "")
         gone = cluster.now - client.last
         without = f"Clients were without it for {client.longest:.1f} s at most; no write was lost."
-        if absent := missing(cluster.world, service, service.spec.wanted):
+        wanted = service.spec.hosts if service.spec.mode == EVERYWHERE else (service.spec.wanted,)
+        absent = [text for host in wanted for text in missing(cluster.world, service, host)]
+        if absent:
             yield f"{name} is not Ready: {absent[0]}.{_way_out(cluster, service)}"
             without = f"Clients have been without it for {gone:.0f} s; no write was lost." if gone > AWAY else without
         else:
-            yield f"{name} is up on {service.spec.wanted}."
+            yield f"{name} is up on {' and '.join(wanted)}."
         yield f"  {without}"

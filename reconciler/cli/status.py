@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli import hosts, local, screen, watching
+from reconciler.cli import everywhere, hosts, local, screen, watching
 from reconciler.cli.desk import Desk, at_desk
 from reconciler.cli.errors import Code, Refused
 from reconciler.cli.get import Format
@@ -133,7 +133,8 @@ def service_table(scene: Scene, names: Sequence[str]) -> list[str]:
 def _row(name: str, one: Health) -> tuple[str, ...]:
     could, why_not = _could_move(one)
     note = "; ".join(part for part in (one.reason, why_not) if part)
-    return name, one.owner or one.primary or "-", one.state, screen.since(one.since), could, note
+    where = everywhere.called(one.on) if one.on else one.owner or one.primary or "-"
+    return name, where, one.state, screen.since(one.since), could, note
 
 
 def _could_move(one: Health) -> tuple[str, str]:
@@ -190,6 +191,7 @@ def _service_json(scene: Scene, name: str) -> dict[str, Any]:
     return {
         "service": name,
         "primary": one.primary or None,
+        "on": list(one.on),
         "owner": one.owner or None,
         "epoch": one.epoch,
         "state": one.state,

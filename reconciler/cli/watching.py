@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from reconciler.cli import screen
+from reconciler.cli import everywhere, screen
 from reconciler.cli.errors import Code, Refused
-from reconciler.cli.health import health, is_alive, proof_pending
+from reconciler.cli.health import Health, health, is_alive, proof_pending
 from reconciler.cli.scene import Scene, follow
 from reconciler.ownership import View
 from reconciler.records import Audit, Event, Status, parse
@@ -158,6 +158,9 @@ def _is_ready(scene: Scene, name: str, revision: int, primary: str, last: Audit 
         return ""
     if primary and view.wanted != primary:
         raise Refused(Code.NOT_YET, f"{name} goes to {view.wanted} instead{_because(last)}")
+    if view.everywhere:
+        ready = everywhere.is_ready(view)
+        return f"{name} is {ready}." if ready else ""
     now, status = health(view), view.statuses.get(view.wanted)
     current = status is not None and status.revision == view.revision
     if now.state == "Ready" and now.owner == view.wanted and current:
@@ -177,6 +180,13 @@ def _in_the_way(scene: Scene, name: str, revision: int) -> str:
     if view.revision < revision:
         return ""
     now = health(view)
+    if view.everywhere:
+        return f"{name}: {now.reason}" if now.state in ("Stalled", "Unknown", "Invalid") else ""
+    return _in_the_way_of_one(view, now)
+
+
+def _in_the_way_of_one(view: View, now: Health) -> str:
+    name = view.manifest.metadata.name
     if now.state == "Stalled":
         return f"{name} is stalled on {now.owner or view.wanted}: {now.reason}"
     if view.owner is not None and not is_alive(view, view.owner) and not view.death(view.owner):

@@ -263,7 +263,7 @@ def keep(scenario: Scenario, where: Path) -> Path:
     """As a scenario's directory; its log is for its finder to write."""
     there = where / scenario.name
     there.mkdir(parents=True, exist_ok=True)
-    documents = [one.model_dump(mode="json", exclude_none=True) for one in scenario.manifests]
+    documents = [one.model_dump(mode="json", exclude_unset=True) for one in scenario.manifests]
     (there / "cluster.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
     plain = asdict(Options())
     agents = {

@@ -1,9 +1,11 @@
-"""A client of a service: finds it at its HA address, writes without pause, and remembers what was acknowledged."""
+"""A client of a service: finds it at its HA address, or at one of its addresses where it is everywhere, writes without
+pause, and remembers what was acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
 
+from reconciler.modes import EVERYWHERE
 from reconciler.sim.rules import missing
 from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
@@ -18,7 +20,7 @@ class Client:
 
     def __init__(self, world: World, service: ServiceManifest, pause: float = PAUSE) -> None:
         self._world, self._service, self._pause = world, service, pause
-        self._address = ip_of(service.spec.get("addresses")[0].address)
+        self._addresses = [ip_of(one.address) for one in service.spec.get("addresses")]
         self.acknowledged = 0
         self.longest = 0.0
         self.last = 0.0  # when the last one was acknowledged, in the story's seconds
@@ -58,9 +60,12 @@ class Client:
         return done
 
     def _server(self) -> Host | None:
-        """Who answers at the address and serves."""
-        there = self._world.reach(self._address)
-        if len(there) != 1:
-            return None
-        host, _ = there[0]
-        return host if not missing(self._world, self._service, host.name) else None
+        """Who answers at the address and serves; of a service that is everywhere, at one of its addresses. One without
+        an address is asked where it is."""
+        for address in self._addresses if self._service.spec.mode == EVERYWHERE else self._addresses[:1]:
+            there = self._world.reach(address)
+            if len(there) == 1 and not missing(self._world, self._service, there[0][0].name):
+                return there[0][0]
+        hosts = [] if self._addresses else [self._world.hosts[name] for name in self._service.spec.hosts]
+        serves = [one for one in hosts if one.links["lan"] and not missing(self._world, self._service, one.name)]
+        return serves[0] if serves else None

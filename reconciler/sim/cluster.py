@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.loop import Agent, Options
+from reconciler.modes import EVERYWHERE
 from reconciler.records import Death, Owner, Status, stamp
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import PAUSE, Client
@@ -243,11 +244,15 @@ class Cluster:
 
     async def apply(self, manifest: ServiceManifest) -> None:
         """As `hactl apply` does, whatever is there."""
+        self.knows(manifest)
+        await self.put(
+            service_key(manifest.metadata.name), to_json(manifest.model_dump(mode="json", exclude_unset=True))
+        )
+
+    def knows(self, manifest: ServiceManifest) -> None:
+        """What the rules and `missing` go by."""
         self.services[manifest.metadata.name] = manifest
         self.rules.services = list(self.services.values())
-        await self.put(
-            service_key(manifest.metadata.name), to_json(manifest.model_dump(mode="json", exclude_none=True))
-        )
 
     async def put(self, key: str, value: str) -> None:
         await self.desk.commit(Txn({}, {key: (value, 0)}))
@@ -321,7 +326,7 @@ class Cluster:
             await self.run(0.25)
 
     async def until_ready(self, *names: str, within: float = SETTLES) -> None:
-        """Rule 4: Ready on its primary, as its agent says and as the world is."""
+        """Rule 4: Ready on its primary, or on all of its hosts that run, as agents say and as the world is."""
         end = self.now + within
         for name in names or sorted(self.services):
             while problem := await self.not_ready(name):
@@ -332,9 +337,15 @@ class Cluster:
                 await self.run(0.25)
 
     async def not_ready(self, name: str) -> str:
-        """Why it is not Ready on its primary, or ""."""
+        """Why it is not Ready where it is to be, or ""."""
         manifest = await self.spec(name)
-        host = manifest.spec.wanted
+        hosts = [manifest.spec.wanted]
+        if manifest.spec.mode == EVERYWHERE:
+            hosts = [host for host in manifest.spec.hosts if self.world.hosts[host].runs]
+        problems = [await self._not_ready_on(name, manifest, host) for host in hosts]
+        return next((problem for problem in problems if problem), "")
+
+    async def _not_ready_on(self, name: str, manifest: ServiceManifest, host: str) -> str:
         if absent := missing(self.world, manifest, host):
             return absent[0]
         status = await self.status(name, host)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from reconciler.modes import EVERYWHERE
 from reconciler.sim.cluster import Broken, Cluster
 from reconciler.sim.rules import missing
 from reconciler.sim.world import Place
@@ -30,6 +31,8 @@ async def set(cluster: Cluster, service: str, *changes: str) -> None:
     """set nfs primary=hostb deadline=30"""
     fields = dict(change.partition("=")[::2] for change in changes)
     await cluster.change(service, "spec", **{name: yaml.safe_load(text) for name, text in fields.items()})
+    if "mode" in fields:
+        cluster.knows(await cluster.spec(service))
 
 
 async def put(cluster: Cluster, service: str, text: str) -> None:
@@ -353,9 +356,10 @@ async def expect(cluster: Cluster, service: str, host: str, state: str, *words: 
 async def ready(cluster: Cluster, service: str, host: str, within: str = "1") -> None:
     """Ready there within so many seconds, as its agent says and as the world is."""
     await cluster.until_ready(service, within=float(within))
-    wanted = (await cluster.spec(service)).spec.wanted
-    if wanted != host:
-        raise Broken(f"{service} is Ready on {wanted}, not on {host}\n{cluster.timeline()}")
+    spec = (await cluster.spec(service)).spec
+    where = spec.hosts if spec.mode == EVERYWHERE else (spec.wanted,)
+    if host not in where:
+        raise Broken(f"{service} is Ready on {', '.join(where)}, not on {host}\n{cluster.timeline()}")
 
 
 def runs(cluster: Cluster, service: str, host: str) -> None:

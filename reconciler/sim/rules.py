@@ -1,6 +1,6 @@
 """The rules of "Only one at a time" (DESIGN.md), looked at after every event of the world and every commit to etcd.
 
-1. At most one host holds any of a service's exclusive resources.
+1. At most one host holds any of a service's exclusive resources. (Of one that is everywhere: an address.)
 2. A disk is promoted only if its copy is current, and not marked outdated.
 3. No write that a client saw acknowledged is lost.
 4. With everything healthy, every service is Ready on its primary (`missing`, asked at the end).
@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from reconciler.modes import EVERYWHERE
 from reconciler.sim.drbd import Copy, Resource
 from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
@@ -80,6 +81,8 @@ class Rules:
             yield from (f"{one.source} mounted" for one in place.mounts)
             yield from (f"address {ip_of(one.address)}" for one in place.addresses)
         for service in self.services:
+            if service.spec.mode == EVERYWHERE:
+                continue
             yield from _held_of(service, host)
 
     def _stale_promotions(self) -> Iterator[str]:
@@ -130,7 +133,8 @@ def missing(world: World, service: ServiceManifest, host: str) -> list[str]:
     if not there.runs or place is None:
         return [f"{spec.domain or 'the host'} does not run on {host}"]
     found = [f"unit {unit}" for unit in spec.get("units") if place.unit(unit).active != "active"]
-    found += [f"address {one.address}" for one in spec.get("addresses") if not place.has(ip_of(one.address))]
+    here = [one for one in spec.get("addresses") if one.host in (None, host)]
+    found += [f"address {one.address}" for one in here if not place.has(ip_of(one.address))]
     for disk in disks(spec):
         found += _missing_disk(world, disk, there, spec.domain)
     return [f"{name}: {text} on {host}" for name in [service.metadata.name] for text in found]

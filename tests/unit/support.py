@@ -129,7 +129,7 @@ def view(
         found = found.model_copy(update={"metadata": left})
     facts: dict[str, Any] = {
         "revision": 10,
-        "text": to_json(found.model_dump(mode="json", exclude_none=True)),
+        "text": to_json(found.model_dump(mode="json", exclude_unset=True)),
         "owner": owner,
         "owner_revision": 8 if owner else 0,
         "sessions": {host: session(host) for host in sessions.split()},

@@ -211,7 +211,7 @@ def test_dry_run_changes_nothing(capsys: Capture) -> None:
 
     story(tell)
     assert capsys.readouterr().out == (
-        "nfs: hosta -> hostb, deadline 120 -> 9   ready: disks UpToDate, container warm, gates passed "
+        "nfs: hosta -> hostb, deadline default -> 9   ready: disks UpToDate, container warm, gates passed "
         "(dry run: nothing was changed)\n"
     )
 
