@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
+from reconciler.guests import placed
 from reconciler.spec import SpecError, parse_service
 from resources.kind import AnyPart, take_apart
 from resources.machine import Machine
@@ -19,26 +21,31 @@ SETTLED = "/run/hactl/settled"
 
 
 @lru_cache(maxsize=4096)  # more than a host has services: else each pass would read its spec anew
-def parts_of(text: str) -> tuple[AnyPart, ...]:
-    """Of a service's spec as it stands in etcd, in the order in which they come up. Raises SpecError."""
-    return take_apart(parse_service(text).spec, KINDS)
+def parts_of(text: str, domain: str | None) -> tuple[AnyPart, ...]:
+    """Of a service's spec as it stands in etcd, in the order in which they come up. `domain`: of a guest, the container
+    that it lives in. Raises SpecError."""
+    return take_apart(placed(parse_service(text), domain).spec, KINDS)
+
+
+Applying = tuple[str, str | None]  # a spec as it stands in etcd, and the domain where its parts live
 
 
 class Applied:
-    """One file a service: a JSON list of specs as in etcd, the last one first; and one with the epoch in which it was
-    Ready here, so that an agent that is started again knows an old move from one that has not succeeded yet."""
+    """One file a service: a JSON list of [spec as in etcd, domain], the last one first; and one with the epoch in which
+    it was Ready here, so that an agent that is started again knows an old move from one that has not succeeded yet."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._known: dict[str, list[str]] = {}
+        self._known: dict[str, list[Applying]] = {}
 
-    def note(self, name: str, text: str, *, keep: bool = False) -> None:
+    def note(self, name: str, text: str, domain: str | None = None, *, keep: bool = False) -> None:
         """Before anything is brought up by this spec. `keep`: what earlier ones brought up is not all down yet."""
-        before = self._texts(name)
-        texts = [text, *(one for one in before if keep and one != text)]
-        if texts != before:
-            self._machine.write(f"{DIRECTORY}/{name}.json", json.dumps(texts))
-            self._known[name] = texts
+        before = self._applied(name)
+        now = (text, domain)
+        applied = [now, *(one for one in before if keep and one != now)]
+        if applied != before:
+            self._machine.write(f"{DIRECTORY}/{name}.json", json.dumps(applied))
+            self._known[name] = applied
 
     def forget(self, name: str) -> None:
         """The service is gone from this host."""
@@ -62,26 +69,35 @@ class Applied:
         """The parts that were applied and are no longer in the spec. Of a gate there is nothing to put down."""
         kept = {part.id for part in parts}
         found: dict[str, AnyPart] = {}
-        for text in self._texts(name):
-            for part in self._parts(text):
+        for text, domain in self._applied(name):
+            for part in self._parts(text, domain):
                 if part.id not in kept and not part.kind.for_target:
                     found.setdefault(part.id, part)
         return tuple(found.values())
 
-    def _parts(self, text: str) -> tuple[AnyPart, ...]:
+    def _parts(self, text: str, domain: str | None) -> tuple[AnyPart, ...]:
         with suppress(SpecError):  # written by another version; what it brought up is found by its kinds or a human
-            return parts_of(text)
+            return parts_of(text, domain)
         return ()
 
-    def _texts(self, name: str) -> list[str]:
+    def _applied(self, name: str) -> list[Applying]:
         if name not in self._known:
             self._known[name] = _listed(self._machine.read(f"{DIRECTORY}/{name}.json") or "[]")
         return self._known[name]
 
 
-def _listed(text: str) -> list[str]:
+def _listed(text: str) -> list[Applying]:
+    """What is none is left out; a spec alone, as an earlier version wrote it, is of its own container."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    return [_entry(one) for one in found if _is_entry(one)] if isinstance(found, list) else []
+
+
+def _is_entry(one: Any) -> bool:
+    return isinstance(one, str) or (isinstance(one, list) and len(one) == 2 and isinstance(one[0], str))
+
+
+def _entry(one: Any) -> Applying:
+    return (one, None) if isinstance(one, str) else (one[0], None if one[1] is None else str(one[1]))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from loguru import logger
 
+from reconciler.guests import domain_of, keeper_of
 from reconciler.index import Index, split
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Outdated, Owner, R, Session, Status, parse
@@ -62,6 +64,7 @@ class Mirror:
         self._views: dict[str, View] = {}  # read from the entries as they are
         self._common: dict[str, Any] = {}  # what all views have in common, once it was read
         self._read_before: dict[str, tuple[Entry, Any]] = {}  # by key: an entry and what was read from it
+        self._guests: dict[str, str] = {}  # services that live in another's container -> that other
         self._absent: dict[str, float] = {}
         self._told = 0  # up to which revision etcd has told of all changes
         self._gone: dict[str, int] = {}  # keys that this host deleted, at which revision, until etcd tells of it
@@ -107,6 +110,10 @@ class Mirror:
         self._entries.put(key, entry)
         self._read_before.pop(key, None)
         section, rest = split(key)
+        if section == "services":
+            self._note_guest(rest, entry)
+            for guest in self._guests_of(rest):
+                self._views.pop(guest, None)
         if section in OF_A_SERVICE:
             self._views.pop(rest.partition("/")[0], None)
         elif section in IN_ALL_VIEWS:
@@ -119,6 +126,19 @@ class Mirror:
         self._views.clear()
         self._common = {}
         self._read_before.clear()
+        self._guests.clear()
+        for entry in self._entries.under("services"):
+            self._note_guest(split(entry.key)[1], entry)
+
+    def _note_guest(self, name: str, entry: Entry | None) -> None:
+        self._guests.pop(name, None)
+        with suppress(SpecError):
+            if entry is not None and (keeper := keeper_of(self._once(entry, parse_service))):
+                self._guests[name] = keeper
+
+    def _guests_of(self, name: str) -> list[str]:
+        """Services in the container of that one: they live by its spec too."""
+        return sorted(guest for guest, keeper in self._guests.items() if keeper == name)
 
     def _session_changed(self, change: Change) -> None:
         host = change.key.removeprefix(SESSIONS)
@@ -159,6 +179,8 @@ class Mirror:
         if section == "status" and host == self._machine.host:
             return  # our own words
         self._changed(name if section in OF_A_SERVICE else "")
+        for guest in self._guests_of(name) if section == "services" else ():
+            self._changed(guest)
 
     def note(self, key: str, value: str | None, revision: int) -> None:
         """A write of our own that was confirmed: known at once, not only when the watch tells of it. One whose answer
@@ -199,8 +221,10 @@ class Mirror:
         owner, epoch = self._entries.get(owner_key(name)), self._entries.get(epoch_key(name))
         if not self._common:
             self._common = self._in_all_views()
+        manifest = self._manifest(name, entry)
         return View(
-            manifest=self._manifest(name, entry),
+            manifest=manifest,
+            domain=domain_of(manifest, self._text),
             revision=entry.revision,
             text=entry.value,
             owner=self._record(Owner, owner),
@@ -210,6 +234,10 @@ class Mirror:
             statuses=dict(self._records(Status, f"status/{name}")),
             **self._common,
         )
+
+    def _text(self, name: str) -> str | None:
+        entry = self._entries.get(service_key(name))
+        return entry.value if entry else None
 
     def _in_all_views(self) -> dict[str, Any]:
         outdated = list(self._outdated())

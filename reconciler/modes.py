@@ -15,6 +15,8 @@ OF_A_MOVE = ("primary", "failover", "deadline", "gates")  # words about who has 
 
 def check(spec: Any) -> None:
     """A service's spec, its fields each valid by itself. Raises ValueError with what to write instead."""
+    if spec.container is not None and spec.container.of is not None:
+        _check_guest(spec)
     if spec.mode == EVERYWHERE:
         _check_everywhere(spec)
         return
@@ -23,6 +25,15 @@ def check(spec: Any) -> None:
             f"address {placed[0]} names a host, and it goes where the service goes: leave its host out "
             "(a host is for mode: everywhere)"
         )
+
+
+def _check_guest(spec: Any) -> None:
+    for disk in getattr(spec, "disks", ()):
+        if disk.where == "host":
+            raise ValueError(
+                f"disk {disk.resource} is to be mounted before the container starts (where: host), and that is another "
+                f"service's, of: {spec.container.of}: leave where out"
+            )
 
 
 def _check_everywhere(spec: Any) -> None:

@@ -44,6 +44,7 @@ class View:
     manifest: ServiceManifest
     revision: int
     text: str = ""  # the spec as it stands in etcd
+    domain: str | None = None  # where its parts live; of a guest, another service's container
     owner: Owner | None = None
     owner_revision: int = 0
     epoch: Epoch | None = None

@@ -163,7 +163,7 @@ class Worker:
         An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
         """
         owns = bool(self._memory.epoch)
-        parts = tuple(part for part in parts_of(view.text) if not (owns and part.kind.for_target))
+        parts = tuple(part for part in parts_of(view.text, view.domain) if not (owns and part.kind.for_target))
         gone = self._p.applied.dropped(self.name, parts)
         here = self._p.machine.host
         not_here = frozenset(part.id for part in parts if not part.kind.belongs(part.spec, here))
@@ -239,7 +239,7 @@ class Worker:
             steps = plan(snapshot, verdict.role, dropped, self._fights.withheld)
         steps = Plan((*first.groups, *steps.groups))
         if verdict.role is not Role.ABSENT and not verdict.hands_off:
-            self._p.applied.note(self.name, view.text, keep=_left_over(snapshot, dropped))
+            self._p.applied.note(self.name, view.text, view.domain, keep=_left_over(snapshot, dropped))
         late = verdict.intent is Intent.HOLD and self._transfers.left(view) == 0 and not ready(snapshot, dropped)
         if late or not steps.steps:
             return Outcome()

@@ -91,7 +91,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
     rivals = "libvirt's autostart, virsh, another tool"
 
     def parts(self, service: Service) -> Sequence[ContainerSpec]:
-        if service.domain is None:
+        if service.container is None or service.container.of is not None or service.domain is None:
             return ()
         return (ContainerSpec(domain=service.domain, warm=all(disk.where != "host" for disk in disks(service))),)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from resources.machine import Machine
 
@@ -182,9 +182,17 @@ class Kind(ABC, Generic[S, Seen]):
 
 
 class ContainerRef(Model):
-    """`{domain: NAME}`: a libvirt-LXC domain that is defined on every host of the service."""
+    """`{domain: NAME}`: a libvirt-LXC domain that is defined on every host of the service. `{of: SERVICE}`: that
+    service's container, which it alone starts and stops."""
 
-    domain: str
+    domain: str | None = None
+    of: Annotated[str | None, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ContainerRef:
+        if (self.domain is None) == (self.of is None):
+            raise ValueError("a container is a domain of its own, {domain: NAME}, or another service's, {of: SERVICE}")
+        return self
 
 
 class Service(Model):
@@ -198,7 +206,7 @@ class Service(Model):
 
     @property
     def domain(self) -> str | None:
-        """Where its parts live: the container's domain, or None for the host itself."""
+        """Where its parts live: the container's domain, or None for the host itself. Of a guest: reconciler.guests."""
         return self.container.domain if self.container else None
 
 

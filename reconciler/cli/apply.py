@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler import modes
-from reconciler.cli import manifests
+from reconciler.cli import manifests, relations
 from reconciler.cli.desk import Desk, at_desk, until_committed
 from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.manifests import Loaded, Problem
@@ -86,13 +86,28 @@ async def apply_all(desk: Desk, loaded: Sequence[Loaded], options: Options, *, q
 def _refuse_before(scene: Scene, loaded: Sequence[Loaded]) -> None:
     """All that can be seen to be wrong is, before the first of several is changed."""
     problems = []
+    services = scene.service_manifests()
     for one in loaded:
         try:
-            _merged(one, *(scene.entry(key) for key in _keys(one)))
+            merged = _valid(_merged(one, *(scene.entry(key) for key in _keys(one))))
         except SpecError as e:
             problems.append(Problem(one.file, one.line, f"{one}, with what stands in etcd: {e}"))
+            continue
+        if isinstance(merged, ServiceManifest):
+            services[merged.metadata.name] = merged
+    problems += _apart(services, loaded)
     if problems:
         raise Refused(Code.WRONG, "\n".join([*map(str, problems), NOTHING]))
+
+
+def _apart(services: Mapping[str, ServiceManifest], loaded: Sequence[Loaded]) -> list[Problem]:
+    """What the services that are named say of each other, and does not go together."""
+    files = {one.key[1]: one for one in loaded if one.key[0] == "service"}
+    said = {}
+    for name, why in relations.problems(services, files):
+        at = files.get(name) or next(iter(files.values()))
+        said[f"{name}: {why}"] = Problem(at.file, at.line, f"service/{name}: {why}")
+    return list(said.values())
 
 
 def _warn(scene: Scene, one: Loaded, loaded: Sequence[Loaded]) -> None:

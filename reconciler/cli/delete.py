@@ -14,6 +14,7 @@ from reconciler.cli.errors import Code, Refused, refuse
 from reconciler.cli.health import IS_AGENT_RUNNING, health
 from reconciler.cli.merge import plain
 from reconciler.cli.options import Reason, Timeout, Yes
+from reconciler.cli.relations import guests
 from reconciler.cli.scene import Scene, look
 from reconciler.ownership import View
 from reconciler.records import Audit
@@ -71,8 +72,16 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 async def _exists(desk: Desk, service: str) -> None:
+    scene = await look(desk.store)
     with suppress(SpecError):
-        (await look(desk.store)).view(service)
+        scene.view(service)
+    _refuse_with_guests(scene, service)
+
+
+def _refuse_with_guests(scene: Scene, service: str) -> None:
+    if there := guests(scene.service_manifests(), service):
+        said = f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} in the container of {service}"
+        raise refuse(Code.UNSAFE, said, f"Delete first: hactl delete {there[0]} --wait")
 
 
 async def delete(
@@ -92,6 +101,7 @@ async def _mark(desk: Desk, service: str, reason: str) -> View | None:
     """metadata.deleted: the agents put it down, the owner removes the keys last. None when somebody was faster."""
     scene = await look(desk.store)
     view = _view(scene, service)
+    _refuse_with_guests(scene, service)
     if view.manifest.metadata.deleted is not None:
         print(f"{service} is being deleted already, by {view.manifest.metadata.deleted.by}", flush=True)
         return view
@@ -126,6 +136,7 @@ async def _forget(desk: Desk, service: str, reason: str) -> str | None:
         scene.view(service)
     entry = scene.entry(service_key(service))
     assert entry is not None
+    _refuse_with_guests(scene, service)
     audit = desk.audit(f"service/{service}", "delete --keep-running", before=entry.value, why=reason)
     with suppress(SpecError):
         audit = audit.model_copy(update={"before": plain(scene.view(service).manifest)["spec"]})

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 
+from reconciler import guests
 from reconciler.cli.errors import Code, Refused
 from reconciler.ownership import View
 from reconciler.records import Death, Epoch, Owner, R, Session, Status, parse
-from reconciler.spec import Drain, HostManifest, SpecError, nearest, parse_service
+from reconciler.spec import Drain, HostManifest, ServiceManifest, SpecError, nearest, parse_service
 from reconciler.spec import parse as parse_manifest
 from reconciler.store import ROOT, Change, Compacted, Entry, Store, epoch_key, host_key, owner_key, service_key
 
@@ -91,8 +92,10 @@ class Scene:
             said = nearest(name, self.services()) or "; there is none at all: hactl apply -f FILE"
             raise Refused(Code.WRONG, f"there is no service {name}{said}")
         owner, epoch = self._entries.get(owner_key(name)), self._entries.get(epoch_key(name))
+        manifest = parse_service(entry.value)
         return View(
-            manifest=parse_service(entry.value),
+            manifest=manifest,
+            domain=guests.domain_of(manifest, self.text),
             revision=entry.revision,
             text=entry.value,
             owner=parse(Owner, owner.value) if owner else None,
@@ -113,6 +116,19 @@ class Scene:
         """Hosts that take nothing."""
         found = {name: manifest.spec.drain for name, manifest in self.host_manifests().items()}
         return {name: drain for name, drain in found.items() if drain is not None}
+
+    def service_manifests(self) -> dict[str, ServiceManifest]:
+        """The valid ones, by name."""
+        found = {}
+        for name, entry in self.under("services"):
+            with suppress(SpecError):
+                found[name] = parse_service(entry.value)
+        return found
+
+    def text(self, name: str) -> str | None:
+        """The spec of a service as it stands."""
+        entry = self._entries.get(service_key(name))
+        return entry.value if entry else None
 
     def statuses(self, name: str) -> dict[str, Status]:
         """What each host last said of a service."""

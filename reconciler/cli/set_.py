@@ -18,6 +18,7 @@ from reconciler.cli.health import health, is_alive
 from reconciler.cli.loss import MISSED, Loss
 from reconciler.cli.merge import differences, plain
 from reconciler.cli.options import Reason, ServiceName, Timeout, Yes
+from reconciler.cli.relations import problems
 from reconciler.cli.scene import Scene, look
 from reconciler.modes import EVERYWHERE, refusal
 from reconciler.ownership import View
@@ -123,6 +124,8 @@ async def _set(desk: Desk, service: str, change: Sequence[str], options: Options
     stands = plain(view.manifest)
     after = changed(stands, change)
     check_hosts(scene, view, after)
+    for name, why in problems({**scene.service_manifests(), service: after}, [service]):
+        raise refuse(Code.WRONG, f"{name}: {why}")
     if why := refusal(service, view.manifest.spec.mode, after.spec.mode):
         raise refuse(Code.UNSAFE, why)
     words = tuple(differences(stands["spec"], plain(after)["spec"]))

@@ -166,7 +166,7 @@ def _timeline(log: Sequence[str]) -> Iterator[str]:
 
 def _outcome(cluster: Cluster) -> Iterator[str]:
     for name, client in sorted(cluster.clients.items()):
-        service = parse_service(cluster.etcd.value(service_key(name)) or "")
+        service = cluster.placed(parse_service(cluster.etcd.value(service_key(name)) or ""))
         gone = cluster.now - client.last
         without = f"Clients were without it for {client.longest:.1f} s at most; no write was lost."
         wanted = service.spec.hosts if service.spec.mode == EVERYWHERE else (service.spec.wanted,)

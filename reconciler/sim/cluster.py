@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from reconciler.fencepeer import HELD, Incarnation, fence_peer
+from reconciler.guests import keeper_of, placed
 from reconciler.loop import Agent, Options
 from reconciler.modes import EVERYWHERE
 from reconciler.records import Death, Owner, Status, stamp
@@ -98,6 +99,8 @@ class Cluster:
         self._begun = 0
         self._stopping: set[str] = set()
         for one in services:
+            self.knows(one)
+        for one in services:
             self._install(one)
         for machine in self.machines.values():
             self.world.hosts[machine.metadata.name].called(*(str(address) for address in machine.spec.addresses))
@@ -108,7 +111,7 @@ class Cluster:
         for disk in disks(service.spec):
             self.world.add_disk(disk.resource, (service.spec.hosts[0], service.spec.hosts[1]))
         for host in service.spec.hosts:
-            if domain := service.spec.domain:
+            if (domain := service.spec.domain) and not keeper_of(service):
                 self.world.hosts[host].domains[domain] = Domain(domain)
 
     def _let_fence(self, machine: HostManifest) -> None:
@@ -126,7 +129,7 @@ class Cluster:
         for name in sorted(self.services):
             await self.apply(self.services[name])
             if clients:
-                self.clients[name] = Client(self.world, self.services[name], self.pause)
+                self.clients[name] = Client(self.world, self.placed(self.services[name]), self.pause)
                 self._keep(asyncio.create_task(self.clients[name].run()))
         for host in self.hosts:
             self.start_agent(host)
@@ -252,7 +255,12 @@ class Cluster:
     def knows(self, manifest: ServiceManifest) -> None:
         """What the rules and `missing` go by."""
         self.services[manifest.metadata.name] = manifest
-        self.rules.services = list(self.services.values())
+        self.rules.services = [self.placed(one) for one in self.services.values()]
+
+    def placed(self, manifest: ServiceManifest) -> ServiceManifest:
+        """A guest, with the domain of the service that keeps its container."""
+        keeper = self.services.get(keeper_of(manifest))
+        return placed(manifest, keeper.spec.domain if keeper is not None else None)
 
     async def put(self, key: str, value: str) -> None:
         await self.desk.commit(Txn({}, {key: (value, 0)}))
@@ -338,7 +346,7 @@ class Cluster:
 
     async def not_ready(self, name: str) -> str:
         """Why it is not Ready where it is to be, or ""."""
-        manifest = await self.spec(name)
+        manifest = self.placed(await self.spec(name))
         hosts = [manifest.spec.wanted]
         if manifest.spec.mode == EVERYWHERE:
             hosts = [host for host in manifest.spec.hosts if self.world.hosts[host].runs]

@@ -364,13 +364,13 @@ async def ready(cluster: Cluster, service: str, host: str, within: str = "1") ->
 
 def runs(cluster: Cluster, service: str, host: str) -> None:
     """The service is all there, whatever agents say."""
-    if absent := missing(cluster.world, cluster.services[service], host):
+    if absent := missing(cluster.world, cluster.placed(cluster.services[service]), host):
         raise Broken(f"{absent[0]}\n{cluster.timeline()}")
 
 
 def down(cluster: Cluster, service: str, host: str) -> None:
     """It is not all there."""
-    if not missing(cluster.world, cluster.services[service], host):
+    if not missing(cluster.world, cluster.placed(cluster.services[service]), host):
         raise Broken(f"{service} runs on {host}\n{cluster.timeline()}")
 
 

@@ -17,8 +17,10 @@ from reconciler.cli.scene import look
 from reconciler.sim.clock import simulate
 from reconciler.sim.cluster import Cluster
 from tests.sim.services import NFS
+from tests.sim.test_beside import DHCP
 from tests.sim.test_everywhere import DNS, ONCE
 
+HERE = "{address: 192.0.2.53/24, host: hosta}"
 Capture = pytest.CaptureFixture[str]
 
 
@@ -132,3 +134,31 @@ def test_simulate_tells_of_it(tmp_path: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "dns: on hosta and hostb at once\n" in out
     assert "dns is up on hosta and hostb.\n" in out
+
+
+def test_a_guest_and_its_container_go_together_or_are_refused(tmp_path: Path) -> None:
+    dhcp = DHCP.model_dump(mode="json", exclude_unset=True)
+    file = tmp_path / "dhcp.yaml"
+
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        file.write_text(yaml.safe_dump({**dhcp, "spec": {**dhcp["spec"], "container": {"of": "nfs"}}}))
+        error = await refused(apply.apply_all(desk, apply.load_all([file]), apply.Options()))
+        assert "service/dhcp: spec.container.of: nfs is on one host at a time, and what moves as one" in str(error)
+        file.write_text(yaml.safe_dump({**dhcp, "spec": {**dhcp["spec"], "hosts": ["hosta", "hostc"]}}))
+        error = await refused(apply.apply_all(desk, apply.load_all([file]), apply.Options()))
+        assert "dhcp may come to hostc, and its container is that of dns, which is on hosta, hostb only" in str(error)
+
+        file.write_text(yaml.safe_dump({**dhcp, "spec": {**dhcp["spec"], "disks": []}}))
+        await apply.apply_all(desk, apply.load_all([file]), apply.Options())
+        await cluster.run(10)
+        assert status.health_of(await look(desk.store), "dhcp").state == "Ready"
+        error = await refused(set_.run(desk, "dns", ["hosts=[hosta]", f"addresses=[{HERE}]"], set_.Options(), 0))
+        assert "dhcp: dhcp may come to hostb" in str(error)
+        for keep_running in (True, False):
+            error = await refused(delete.delete(desk, "dns", "", keep_running=keep_running))
+            assert (error.code, "dhcp is in the container of dns" in str(error)) == (Code.UNSAFE, True)
+        await set_.run(desk, "dhcp", ["primary=hostb"], set_.Options(), None)
+        await delete.delete(desk, "dhcp", "", wait=None)
+        await delete.delete(desk, "dns", "", wait=None)
+
+    story(tell)
