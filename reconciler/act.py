@@ -28,6 +28,11 @@ class Ran:
     seconds: float
     failed: str = ""
 
+    @property
+    def ends(self) -> bool:
+        """Did it fail so that nothing after it may run?"""
+        return bool(self.failed) and not self.step.optional
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,7 +45,7 @@ class Outcome:
 
     @property
     def failed(self) -> Ran | None:
-        return next((ran for ran in self.ran if ran.failed), None)
+        return next((ran for ran in self.ran if ran.ends), None)
 
     @property
     def complete(self) -> bool:
@@ -105,11 +110,11 @@ async def _run_group(group: Group, run: Callable[[Step], Awaitable[Ran]]) -> boo
     """True when all of it succeeded. Where one of several side by side failed, those that went are put back."""
     if not group.side_by_side:
         for step in group.steps:
-            if (await run(step)).failed:
+            if (await run(step)).ends:
                 return False
         return True
     results = await asyncio.gather(*(run(step) for step in group.steps), return_exceptions=True)
-    went = [one for one in results if isinstance(one, Ran) and not one.failed]
+    went = [one for one in results if isinstance(one, Ran) and not one.ends]
     if len(went) == len(results):
         return True
     for undo in [undo for one in went if (undo := one.step.undo()) is not None]:

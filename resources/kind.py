@@ -34,6 +34,7 @@ class Stage(IntEnum):
     HOST_MOUNT = 20
     CONTAINER = 30
     MOUNT = 40
+    PREPARE = 45
     UNIT = 50
     ADDRESS = 60
     CHECK = 70
@@ -87,6 +88,11 @@ class Step(ABC):
     @abstractmethod
     async def run(self, machine: Machine) -> None:
         """Do it; fine when it is done already. Raises MachineError."""
+
+    @property
+    def optional(self) -> bool:
+        """Where it fails, that is told, and the steps after it run all the same."""
+        return False
 
     def undo(self) -> Step | None:
         """What puts this back when another of its stage fails, or None: disks go together or not at all."""

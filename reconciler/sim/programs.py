@@ -46,9 +46,22 @@ async def _small(machine: SimMachine, argv: tuple[str, ...], stdin: str) -> Fini
     match argv:
         case ("fence_sim",):
             return await _fence(machine, stdin)
+        case ("git", *_):
+            return await _git(machine, " ".join(argv))
         case ("true" | "false" as answer,):
             return OK if answer == "true" else Finished(1, "", "")
     raise Unavailable(f"there is no program {argv[0]}")
+
+
+async def _git(machine: SimMachine, operation: str) -> Finished:
+    """Of a repository elsewhere, which may be away."""
+    await machine.takes(0.3)
+    try:
+        await machine.meets(operation)
+    except MachineError:
+        return Finished(1, "", "fatal: unable to access the repository\n")
+    machine.tap(operation)
+    return OK
 
 
 # -- DRBD --------------------------------------------------------------------------------------------------------------

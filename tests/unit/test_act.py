@@ -46,6 +46,11 @@ class Own(Write):
 
 
 @dataclass(frozen=True)
+class Try(Write):
+    optional = True
+
+
+@dataclass(frozen=True)
 class Erase(Step):
     name: str
     down = True
@@ -120,6 +125,16 @@ async def test_the_first_failure_ends_it() -> None:
     assert not outcome.complete
     assert outcome.failed == Ran(Write("", "b", fails="the disk is full"), 1.0, "the disk is full")
     assert run.files == ["/a"]
+
+
+@simulated
+async def test_what_is_optional_is_told_and_ends_nothing() -> None:
+    run = Run()
+    outcome = await run.of(turns(Try("", "a", fails="git is away"), Write("", "b")), turns(Write("", "c")))
+    assert outcome.complete
+    assert outcome.failed is None
+    assert run.told[1] == "write a: git is away"
+    assert run.files == ["/b", "/c"]
 
 
 @simulated

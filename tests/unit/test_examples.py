@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import manifests
+from reconciler.cli import manifests, relations
 from reconciler.spec import HostManifest, ServiceManifest
 from resources.words import disks
 
@@ -27,6 +27,18 @@ def test_all_of_them_go_together() -> None:
     for one in loaded:
         if isinstance(one.manifest, ServiceManifest):
             assert set(one.manifest.spec.hosts) <= hosts
+    services = {one.manifest.metadata.name: one.manifest for one in loaded if isinstance(one.manifest, ServiceManifest)}
+    assert relations.problems(services, services) == []
+
+
+def test_the_services_of_the_site_are_of_the_modes_that_they_need() -> None:
+    loaded = [one.manifest for one in manifests.load([EXAMPLES])[0]]
+    modes = {one.metadata.name: one.spec.mode for one in loaded if isinstance(one, ServiceManifest)}
+    assert (modes["ldap"], modes["dns"], modes["nfs"]) == ("everywhere", "everywhere", "exclusive")
+    (dhcp,) = [one for one in loaded if isinstance(one, ServiceManifest) and one.metadata.name == "dhcp"]
+    assert dhcp.spec.container is not None
+    assert dhcp.spec.container.of == "dns"
+    assert not dhcp.spec.get("prepare")[0].required
 
 
 def test_nfs_is_what_the_lab_moves() -> None:
