@@ -175,8 +175,10 @@ class Verdict:
 def decide(view: View, me: Me) -> Verdict:
     """Pure: the whole decision on one screen."""
     idle = Role.STANDBY if me.host in view.manifest.spec.hosts else Role.ABSENT
-    if view.everywhere:
-        return _everywhere(view, me, idle)
+    return _everywhere(view, me, idle) if view.everywhere else _exclusive(view, me, idle)
+
+
+def _exclusive(view: View, me: Me, idle: Role) -> Verdict:
     if view.declared_dead(me.host, me.boot_id):
         intent = Intent.RELEASE if _is_mine(view.owner, me) else Intent.NONE
         return Verdict(idle, intent, "this host was declared dead: another may be taking it over")
@@ -205,15 +207,17 @@ def _everywhere(view: View, me: Me, idle: Role) -> Verdict:
         return Verdict(Role.ACTIVE, Intent.KEEP, hands_off=True) if kept else _paused(view, me, idle)
     if view.manifest.metadata.deleted:
         return _deleted(view, me)
-    if kept:
-        return Verdict(Role.ACTIVE, Intent.KEEP)
-    if view.owner is None:
-        return Verdict(idle, Intent.NONE)
-    if _is_mine(view.owner, me):
-        return Verdict(idle, Intent.RELEASE, "it is to be on all of its hosts: its owner lets go first")
-    if proof := view.death(view.owner):
-        return Verdict(idle, Intent.RELEASE, f"it is to be on all of its hosts: {proof}")
-    return Verdict(idle, Intent.NONE, _why_waiting(view, view.owner))
+    if view.owner is not None:
+        return _owned_before(view, view.owner, me, idle)
+    return Verdict(Role.ACTIVE, Intent.KEEP) if kept else Verdict(idle, Intent.NONE)
+
+
+def _owned_before(view: View, owner: Owner, me: Me, idle: Role) -> Verdict:
+    """When it was exclusive: who owns it lets go of it, or is proven dead."""
+    why = "its owner lets go first" if _is_mine(owner, me) else view.death(owner)
+    if why:
+        return Verdict(idle, Intent.RELEASE, f"it is to be on all of its hosts: {why}")
+    return Verdict(idle, Intent.NONE, _why_waiting(view, owner))
 
 
 def takeover(view: View, me: Me) -> str:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from reconciler import modes
 from resources.kind import Model, Service
 from resources.registry import KINDS
-from resources.words import Ip, Name, Seconds
+from resources.words import Ip, Name, Seconds, once
 
 API_VERSION = "hactl/v1"
 
@@ -54,6 +54,19 @@ class Repairs(Model):
     within: Seconds = 300
 
 
+class After(Model):
+    """Another service that is to be Ready on some host before this one is brought up; `within` so many seconds, then
+    it is brought up all the same."""
+
+    service: Name
+    within: Annotated[float, Field(gt=0, le=600)] = 60
+
+
+def _listed(value: Any) -> Any:
+    """One may stand for a list of one."""
+    return [value] if isinstance(value, dict) else value
+
+
 class ServiceFields(Service):
     """What every service has, whatever it is made of."""
 
@@ -70,6 +83,12 @@ class ServiceFields(Service):
     repairs: Annotated[Repairs, Field(description="of each part, until something else is seen to manage it")] = (
         Repairs()
     )
+    after: Annotated[
+        tuple[After, ...],
+        BeforeValidator(_listed, json_schema_input_type=After | tuple[After, ...]),
+        AfterValidator(once(lambda one: one.service)),
+        Field(description="services to be Ready before this one is brought up, for a time; never for safety"),
+    ] = ()
     deadline: Annotated[Seconds, Field(description="seconds a move may take before it reverts")] = 120
 
     @model_validator(mode="after")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from loguru import logger
 
 from reconciler import pause, restarts
 from reconciler.act import Outcome, Ran, act
+from reconciler.afters import Afters, held_back
 from reconciler.applied import parts_of
 from reconciler.driftlog import DriftLog
 from reconciler.fights import Fights
@@ -43,12 +45,15 @@ class Worker:
         self._tell = Teller(name, parts.machine, parts.publisher)
         self._fights = Fights(parts.machine, self._tell)
         self._drifts = DriftLog(parts.machine, self._tell, self._fights)
+        self._afters = Afters(name, parts.machine, parts.mirror, parts.publisher, self._tell)
+        self._waits = ""  # for which service it is not brought up yet, as a clause
         self._transfers = Transfers(name, parts, self._memory, self._tell)
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
         self.topics: frozenset[str] = frozenset()
         self._touched: set[str] = set()  # topics told of since the last look
         self._last: Snapshot | None = None
+        self._sweeps = True  # the agent has only begun to look
         self._exclusive = True  # is what it holds to be on one host only?
         self.automatic = True  # as far as is known: a spec that cannot be read may be
         self.looked_at: float | None = None  # monotonic: when the last look began
@@ -69,6 +74,7 @@ class Worker:
 
     async def run(self) -> None:
         """Pass after pass."""
+        self._sweeps = False
         while True:
             self._poked.clear()
             try:
@@ -119,6 +125,7 @@ class Worker:
         self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
         ours = self._is_ours(verdict)
         self._drifts.note(snapshot, verdict, dropped, ours=ours)
+        verdict = self._wait(view, snapshot, verdict, dropped)
         first = await self._transfers.held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
@@ -216,6 +223,27 @@ class Worker:
         self._transfers.keep(keeps=verdict.intent is Intent.KEEP)
         return verdict
 
+    def _wait(self, view: View, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Verdict:
+        """Noted, where it is not brought up yet since another service is to be Ready first."""
+        memory = self._memory
+        starts = verdict.role is Role.ACTIVE and not verdict.hands_off and not memory.was_ready
+        begins = starts and not ready(snapshot, dropped)
+        comes_back = bool(memory.given_up) and verdict.epoch == memory.given_up + 2  # a move from here has reverted
+        moves = self._transfers.left(view) is not None
+        most = view.manifest.spec.deadline / 2 if moves else float("inf")  # the rest is for the bring-up
+        if not begins or comes_back:
+            self._waits = ""
+        else:
+            self._waits = self._afters.waits(view, memory.since, verdict.epoch, most=most)
+        return replace(verdict, note=self._waits) if self._waits else verdict
+
+    def _withheld(self, snapshot: Snapshot, dropped: frozenset[str]) -> frozenset[str]:
+        """What is not brought up just now. Before the session, what is everywhere is only put down where it is not to
+        be: neither a session nor what needs one must wait for it."""
+        if self._sweeps and not self._exclusive:
+            return frozenset(part.id for part in snapshot.parts)
+        return self._fights.withheld | (held_back(snapshot, dropped) if self._waits else frozenset())
+
     def _is_ours(self, verdict: Verdict) -> bool:
         """Does a plan of ours explain that it is not all as it should be?"""
         if verdict.hands_off:
@@ -236,7 +264,7 @@ class Worker:
         if verdict.hands_off:
             steps = pause.still(snapshot, verdict)
         else:
-            steps = plan(snapshot, verdict.role, dropped, self._fights.withheld)
+            steps = plan(snapshot, verdict.role, dropped, self._withheld(snapshot, dropped))
         steps = Plan((*first.groups, *steps.groups))
         if verdict.role is not Role.ABSENT and not verdict.hands_off:
             self._p.applied.note(self.name, view.text, view.domain, keep=_left_over(snapshot, dropped))

@@ -47,6 +47,7 @@ class GuestKind(Kind[GuestSpec, world.Container]):
     """`container: {of: dns}`"""
 
     name = "guest"
+    rivals = "virsh, the service that keeps the container"
 
     def parts(self, service: Service) -> Sequence[GuestSpec]:
         if service.container is None or service.container.of is None or service.domain is None:

@@ -128,6 +128,7 @@ class PrepareKind(Kind[PrepareSpec, PrepareSeen]):
     """`prepare: [{exec: [git, -C, /etc/dhcp, pull], timeout: 60, required: false}]`"""
 
     name = "prepare"
+    rivals = "what starts the container again, a cleaner of /run"
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
         "prepare": (
             Annotated[

@@ -113,6 +113,10 @@ def _apart(services: Mapping[str, ServiceManifest], loaded: Sequence[Loaded]) ->
 def _warn(scene: Scene, one: Loaded, loaded: Sequence[Loaded]) -> None:
     if not isinstance(one.manifest, ServiceManifest):
         return
+    known = {*scene.services(), *(other.manifest.metadata.name for other in loaded if other.manifest.kind == "Service")}
+    for after in one.manifest.spec.after:
+        if after.service not in known:
+            print(f"warning: {one} waits for service {after.service}, and there is none of that name", file=sys.stderr)
     here = {other.manifest.metadata.name for other in loaded if other.manifest.kind == "Host"}
     for host in one.manifest.spec.hosts:
         if host not in here and not scene.has_host(host):

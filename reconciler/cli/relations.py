@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from reconciler.afters import leads_back
 from reconciler.guests import domain_of, keeper_of
 from reconciler.spec import ServiceManifest, SpecError, dotted, to_json
 
@@ -15,6 +16,7 @@ def problems(services: Services, changed: Iterable[str]) -> list[tuple[str, str]
     names = set(changed)
     touched = {name for name, one in services.items() if names & {name, keeper_of(one)}}
     found = [(name, _nowhere(services, name) or _beyond(services, name)) for name in sorted(touched)]
+    found += [(name, _in_a_loop(services, name)) for name in sorted(names & services.keys())]
     return [(name, why) for name, why in found if why]
 
 
@@ -43,6 +45,18 @@ def _beyond(services: Services, name: str) -> str:
     if not beyond:
         return ""
     return f"{name} may come to {beyond[0]}, and its container is that of {of}, which is on {', '.join(hosts)} only"
+
+
+def _in_a_loop(services: Services, name: str) -> str:
+    """Why it would wait for itself in the end, or ""."""
+    for one in _after(services, name):
+        if leads_back(name, one, lambda other: _after(services, other)):
+            return f"after: {one} waits in the end for {name} itself: take one of the two out"
+    return ""
+
+
+def _after(services: Services, name: str) -> list[str]:
+    return [one.service for one in services[name].spec.after] if name in services else []
 
 
 def guests(services: Services, name: str) -> list[str]:

@@ -69,6 +69,19 @@ def test_it_is_on_all_of_its_hosts_with_an_address_each_and_nobody_owns_it() -> 
     play(story, [DNS])
 
 
+def test_nothing_waits_for_it_to_come_up() -> None:
+    async def story(cluster: Cluster) -> None:
+        for host in cluster.world.hosts.values():
+            host.faults["start-container dns"] = "hang"
+        await cluster.start()
+        await cluster.until_ready("nfs", within=6)
+        for host in cluster.world.hosts.values():
+            host.faults.clear()
+        await cluster.until_ready()
+
+    play(story, [NFS, DNS], start=False)
+
+
 @pytest.mark.parametrize("killed", [(), ("hosta",), ("hosta", "hostb")])
 def test_etcd_away_changes_nothing_and_what_fails_is_put_right(killed: tuple[str, ...]) -> None:
     async def story(cluster: Cluster) -> None:
