@@ -61,7 +61,8 @@ def test_status_says_both_and_one_state() -> None:
         await cluster.run(10)
         one = status.health_of(await look(desk.store), "dns")
         assert one.state == "Drift"
-        assert one.reason.startswith("hostb: could not start dns.service")
+        assert one.reason.startswith("hostb: ")
+        assert "start dns.service" in one.reason  # it could not, or it is just being tried again
         assert "hosta" not in one.reason
 
         await cluster.stop_agent("hostb")

@@ -110,7 +110,7 @@ def test_a_spec_outlives_its_way_through_etcd() -> None:
         ({"deadline": "soon"}, "spec.deadline", "should be a valid number"),
         ({"deadlin": 60}, "spec.deadlin", "there is no such field; did you mean deadline?"),
         ({"adresses": []}, "spec.adresses", "did you mean addresses?"),
-        ({"zzz": 1}, "spec.zzz", "there is no such field; there are: addresses, checks, container, deadline,"),
+        ({"zzz": 1}, "spec.zzz", "there is no such field; there are: addresses, after, checks, container,"),
         ({"container": {"name": "nfs"}}, "spec.container.name", "there is no such field; there are: domain, of"),
         (
             {"container": {}},
