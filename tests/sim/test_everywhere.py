@@ -26,6 +26,7 @@ def everywhere(name: str = "dns", **changes: Any) -> ServiceManifest:
     return ServiceManifest.model_validate({**document, "spec": spec})
 
 
+PAUSED = {"at": "2026-11-24T07:00:00Z", "by": "root"}
 DNS = everywhere()
 ONCE = service("dns", disks=[], addresses=[{"address": "192.0.2.53/24"}])
 
@@ -196,6 +197,27 @@ def test_it_is_deleted_once_every_host_has_said_that_it_is_gone(away: str) -> No
             await cluster.run(60)
         assert [one.key for one in (await cluster.desk.list(ROOT)).entries if one.key.endswith("/dns")] == []
         assert cluster.world.hosts["hosta"].place("dns") is None
+
+    play(story, [DNS])
+
+
+def test_paused_it_is_left_as_it_is_on_all_of_its_hosts() -> None:
+    async def story(cluster: Cluster) -> None:
+        await cluster.until_ready()
+        await cluster.change("dns", "metadata", paused=PAUSED)
+        await cluster.run(5)
+        before = cluster.now
+        await cluster.run(1)
+        hands.unit(cluster, "hosta", "dns", "dns.service", "failed")
+        hands.destroy(cluster, "hostb", "dns")
+        cluster.kill("hosta")
+        await cluster.run(60)
+        assert told(cluster, before) == [
+            *("hosta dns.service failed", "hostb container dns stopped", "hosta agent killed", "hosta agent started")
+        ]
+        await hands.expect(cluster, "dns", "hosta", "Paused", "dns.service is failed")
+        await cluster.change("dns", "metadata", paused=None)
+        await cluster.until_ready()
 
     play(story, [DNS])
 

@@ -115,7 +115,8 @@ def test_a_change_is_refused_or_recorded_for_later(capsys: Capture) -> None:
 def test_a_file_is_recorded_and_takes_no_pause_away(capsys: Capture) -> None:
     async def tell(cluster: Cluster, desk: Desk) -> None:
         await paused(desk)
-        text = to_json(NFS.model_dump(mode="json", exclude_none=True)).replace('"deadline": 120', '"deadline": 90')
+        stands = NFS.model_dump(mode="json", exclude_unset=True)
+        text = to_json({**stands, "spec": {**stands["spec"], "deadline": 90}})
         (loaded,) = manifests.parse(text, "nfs.yaml")[0]
         await apply.apply_all(desk, [loaded], apply.Options())
         await cluster.run(5)
@@ -125,7 +126,9 @@ def test_a_file_is_recorded_and_takes_no_pause_away(capsys: Capture) -> None:
         assert (await spec(desk))["deadline"] == 90
 
     story(tell)
-    assert "changed: deadline 120 -> 90; it is paused, so this is done when it is resumed" in capsys.readouterr().out
+    assert (
+        "changed: deadline default -> 90; it is paused, so this is done when it is resumed" in capsys.readouterr().out
+    )
 
 
 def test_it_is_not_deleted_but_may_be_forgotten() -> None:
