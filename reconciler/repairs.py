@@ -215,7 +215,7 @@ def said(part: AnyPart, past: Past, budget: Repairs) -> str:
     """address 192.0.2.10/24 is missing on eth0 again, put back 5 times in 41 s: something else manages it (…)"""
     fight = past.fight
     assert fight is not None
-    (times, seconds), rivals = fight.told, f"something else manages it ({part.kind.rivals}?)"
+    (times, seconds), rivals = fight.told, f"{part.kind.contested} ({part.kind.rivals}?)"
     often = f"{'once' if times == 1 else f'{times} times'} in {seconds:.0f} s"
     if not fight.up:
         return f"{fight.reason} time and again, put down {often} and from now on each time: {rivals}"

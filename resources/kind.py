@@ -114,6 +114,7 @@ class Kind(ABC, Generic[S, Seen]):
     side_by_side: ClassVar[bool] = False  # parts of this kind do not wait for each other
     for_target: ClassVar[bool] = False  # matters only where the service could come to: the owner does not look at it
     patience: ClassVar[float] = 30.0  # seconds: a part that takes longer to read is unknown
+    contested: ClassVar[str] = "something else manages it"  # why one that is put back again and again does not stay
     rivals: ClassVar[str] = "another tool, an admin"  # who else may manage such a part: a fight over one names them
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
 

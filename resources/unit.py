@@ -108,6 +108,7 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
     """`units: [rpcbind.service, nfs-server.service]`"""
 
     name = "unit"
+    contested = "it fails by itself (journalctl -u in its container), or something else manages it"
     rivals = "a unit that has Conflicts= with it, a timer, an admin"
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
         "units": (
