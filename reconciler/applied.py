@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.guests import placed
 from reconciler.spec import SpecError, parse_service
-from resources.kind import AnyPart, take_apart
+from resources.kind import AnyPart, Stage, take_apart
 from resources.machine import Machine
 from resources.registry import KINDS
 
@@ -66,12 +66,12 @@ class Applied:
         return self._machine.read(f"{SETTLED}/{name}") == str(epoch)
 
     def dropped(self, name: str, parts: tuple[AnyPart, ...]) -> tuple[AnyPart, ...]:
-        """The parts that were applied and are no longer in the spec. Of a gate there is nothing to put down."""
+        """The parts that were applied and are not in the spec any more. A check or a gate is nothing to put down."""
         kept = {part.id for part in parts}
         found: dict[str, AnyPart] = {}
         for text, domain in self._applied(name):
             for part in self._parts(text, domain):
-                if part.id not in kept and not part.kind.for_target:
+                if part.id not in kept and part.stage is not Stage.CHECK:
                     found.setdefault(part.id, part)
         return tuple(found.values())
 

@@ -16,6 +16,7 @@ from reconciler.ownership import Intent, Verdict
 from reconciler.plan import asked
 from reconciler.records import OpenDrift, Status, stamp
 from reconciler.teller import Teller
+from resources.kind import Role
 from resources.machine import Machine
 
 
@@ -56,6 +57,8 @@ class DriftLog:
         wrong: dict[str, Wrong] = {} if ours else self._found(snapshot, verdict, dropped)
         if not ours:
             wrong = {id: Wrong(reason) for id, reason in self._fights.drifts().items() if id not in wrong} | wrong
+        if verdict.role is Role.ACTIVE and not ours:  # a check that is asked anew is not put right yet
+            wrong |= {part.id: self._open[part.id].wrong for part in snapshot.pending() if part.id in self._open}
         if repaired:
             wrong = {id: one for id, one in wrong.items() if id in self._open}
         if of is not None:

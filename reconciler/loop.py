@@ -6,7 +6,8 @@ A trigger only says *look again at service X*; nothing is ever decided from the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from loguru import logger
 
@@ -61,6 +62,7 @@ class Agent:
             applied=applied,
             promises=self._promises,
             proofs=self._proofs,
+            spawn=self._spawn,
             resync=options.resync,
         )
         self._shutdown = Shutdown(store, machine, self._mirror, self._session, self._publisher)
@@ -169,9 +171,12 @@ class Agent:
     def _worker(self, name: str) -> Worker:
         return self._workers.setdefault(name, Worker(name, self._parts))
 
-    def _start(self, worker: Worker) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         assert self._tasks is not None
-        task = self._tasks.create_task(worker.run(), name=f"service {worker.name}")
+        return self._tasks.create_task(work, name=name)
+
+    def _start(self, worker: Worker) -> None:
+        task = self._spawn(worker.run(), f"service {worker.name}")
         task.add_done_callback(lambda task: self._ended(task, worker.name))
 
     def _ended(self, task: asyncio.Task[None], name: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resources.kind import AnyPart, Stage, Unknown
+from resources.kind import AnyPart, Pending, Stage, Unknown
 from resources.machine import Machine, MachineError
 
 
@@ -37,16 +37,24 @@ class Snapshot:
         """What exclusive things this host holds. What cannot be read counts as held, but for checks and gates."""
         known = [said for part, seen in self.known() if (said := part.kind.held(part.spec, seen))]
         unknown = [(part, found) for part, found in self.unknown() if part.stage is not Stage.CHECK]
-        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in unknown]
+        return known + [found.clause(part.id) for part, found in unknown]
 
     def holds(self) -> bool:
         """Is anything exclusive seen to be held? What cannot be read proves nothing either way."""
         return any(part.kind.held(part.spec, seen) for part, seen in self.known())
 
     def obstacles(self, *, alone: bool = False) -> list[str]:
-        """Why this host could not take the service over now; `alone`: without the last owner's copies."""
+        """Why this host could not take the service over now; `alone`: without the last owner's copies. A check is asked
+        of no target, and while a gate has not answered there is nothing to say: see `pending`."""
         known = [said for part, seen in self.known() for said in part.kind.obstacles(part.spec, seen, alone=alone)]
-        return known + [f"{part.id} cannot be read: {found.reason}" for part, found in self.unknown()]
+        unknown = [found.clause(part.id) for part, found in self.unknown() if not isinstance(found, Pending)]
+        return known + unknown
+
+    def pending(self) -> Iterator[AnyPart]:
+        """The parts that are asked in the background, or would be, and have not answered yet."""
+        for part, found in self.unknown():
+            if isinstance(found, Pending):
+                yield part
 
 
 async def observe(parts: tuple[AnyPart, ...], machine: Machine) -> Snapshot:

@@ -1,21 +1,20 @@
 """A service whose checks fail though all of it runs: restarted some times, then moved once, then Stalled. Pure.
 
 What must not happen is bouncing for ever: restarts are counted in a window, and a service that was moved away from a
-host for this reason is not moved back for it. A human's `set primary` begins anew.
+host for this reason is not moved back for it. A human's `set primary` begins anew. After each restart a check must be
+down twice as often over as before it (`Pace.fall` says how many looks make it down): it may only be slow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.observe import Snapshot
 from reconciler.ownership import View
 from reconciler.plan import Group, Plan
 from resources.kind import Role, Stage
-
-FALL = 3  # looks in a row that find a check failing; twice as many after each restart: it may only be slow
-APART = 2.0  # seconds between those
+from resources.probed import Probed
 
 
 class Next(StrEnum):
@@ -29,40 +28,35 @@ class Next(StrEnum):
 
 @dataclass(frozen=True)
 class Failing:
-    """What a worker remembers: looks in a row that failed, and when (monotonic) it was restarted."""
+    """What a worker remembers: when (monotonic) it was restarted."""
 
-    looks: int = 0
     restarted: tuple[float, ...] = ()
-
-    def seen(self, failing: bool) -> Failing:
-        """After another look."""
-        return replace(self, looks=self.looks + 1 if failing else 0)
 
     def restart(self, now: float) -> Failing:
         """It is being restarted."""
-        return Failing(0, (*self.restarted, now))
+        return Failing((*self.restarted, now))
 
 
-def only_checks_fail(snapshot: Snapshot) -> str:
-    """The first check that fails where all that is checked is as it should be; "" otherwise."""
-    wrong = ""
+def only_checks_fail(snapshot: Snapshot) -> tuple[str, int]:
+    """The first check that is down where all that is read is as it should be, and how often over the worst one is; ""
+    and 0 otherwise, and where some of the rest cannot be read."""
+    wrong, times = "", 0
     for part, seen in snapshot.known():
         broken = [one.reason for one in part.kind.conditions(part.spec, Role.ACTIVE, seen) if one.broken]
         if broken and part.stage is not Stage.CHECK:
-            return ""
-        wrong = wrong or (broken[0] if broken else "")
-    for part, found in snapshot.unknown():
-        if part.stage is not Stage.CHECK:
-            return ""
-        wrong = wrong or f"{part.id} cannot be read: {found.reason}"
-    return wrong
+            return "", 0
+        if broken and isinstance(part.kind, Probed):
+            wrong, times = wrong or broken[0], max(times, part.kind.times_down(part.spec, seen))
+    if any(part.stage is not Stage.CHECK for part, _ in snapshot.unknown()):
+        return "", 0
+    return wrong, times
 
 
-def decide(view: View, failing: Failing, now: float) -> Next:
-    """What now?"""
+def decide(view: View, failing: Failing, times: int, now: float) -> Next:
+    """What now? `times`: how often over its checks are down."""
     spec = view.manifest.spec
     recent = [at for at in failing.restarted if now - at < spec.restarts.within]
-    if failing.looks < FALL * 2 ** len(recent):
+    if times < 2 ** len(recent):
         return Next.WAIT
     if len(recent) < spec.restarts.times:
         return Next.RESTART

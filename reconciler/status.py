@@ -12,7 +12,7 @@ from reconciler.ownership import Intent, Verdict, View
 from reconciler.pause import words
 from reconciler.plan import plan
 from reconciler.records import PartStatus, State, Status, Target
-from resources.kind import AnyPart, Role, Unknown
+from resources.kind import AnyPart, Pending, Role, Stage, Unknown
 
 STALLED_AFTER = 8  # failures in a row, about two minutes of trying
 
@@ -68,14 +68,26 @@ def ready(snapshot: Snapshot, dropped: frozenset[str]) -> bool:
     return not any(broken for found in problems.values() for _, broken in found)
 
 
+def rest_is_up(snapshot: Snapshot, dropped: frozenset[str]) -> bool | None:
+    """Is all but checks and gates as an active service should be? None: some of it cannot be read."""
+    rest = Snapshot(tuple(part for part in snapshot.parts if part.stage is not Stage.CHECK), snapshot.seen)
+    known = Snapshot(tuple(part for part, _ in rest.known()), snapshot.seen)
+    if not ready(known, dropped):
+        return False
+    return None if any(rest.unknown()) else True
+
+
 def _problems(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> Problems:
     found: Problems = {}
     for part in snapshot.parts:
         seen = snapshot.seen[part.id]
-        if isinstance(seen, Unknown):
-            found[part.id] = [(f"{part.id} cannot be read: {seen.reason}", True)]
-            continue
         wanted = Role.ABSENT if part.id in dropped else role
+        if isinstance(seen, Pending) and (wanted is not Role.ACTIVE or part.kind.for_target):
+            found[part.id] = []  # it is not asked here
+            continue
+        if isinstance(seen, Unknown):
+            found[part.id] = [(seen.clause(part.id), True)]
+            continue
         conditions = part.kind.conditions(part.spec, wanted, seen)
         found[part.id] = [(condition.reason, condition.broken) for condition in conditions]
     return found
@@ -83,13 +95,19 @@ def _problems(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> Proble
 
 def _part(snapshot: Snapshot, part: AnyPart, problems: list[tuple[str, bool]]) -> PartStatus:
     seen = snapshot.seen[part.id]
-    says = "unknown" if isinstance(seen, Unknown) else part.kind.says(part.spec, seen)
+    if isinstance(seen, Pending):
+        says = "no answer yet" if problems or part.kind.for_target else "not asked"
+    else:
+        says = "unknown" if isinstance(seen, Unknown) else part.kind.says(part.spec, seen)
     return PartStatus(says=says, problem="; ".join(reason for reason, _ in problems))
 
 
 def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
-    """Readiness to take over, said all the time: the first screen answers before anyone needs it."""
+    """Readiness to take over, said all the time: the first screen answers before anyone needs it. None: this host is
+    none, or a gate has not answered yet."""
     if host not in view.manifest.spec.hosts or view.everywhere:
+        return None
+    if any(part.kind.for_target for part in snapshot.pending()):
         return None
     marked = [
         f"its copy of disk {disk} has missed writes; it becomes possible when the resync ends"
@@ -136,7 +154,8 @@ def _idle_state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Troub
 
 
 def _first_unknown(snapshot: Snapshot) -> str:
-    return next((f"{part.id} cannot be read: {found.reason}" for part, found in snapshot.unknown()), "")
+    unread = [(part, found) for part, found in snapshot.unknown() if not isinstance(found, Pending)]
+    return next((found.clause(part.id) for part, found in unread), "")
 
 
 def host_of(view: View) -> str:

@@ -17,6 +17,7 @@ from reconciler.mirror import Mirror
 from reconciler.observe import Snapshot
 from reconciler.ownership import Intent, Me, Verdict, View, takeover
 from reconciler.plan import Plan
+from reconciler.probes import Spawn
 from reconciler.proofs import Proofs
 from reconciler.publish import AUDIT_LASTS, Publisher
 from reconciler.records import Status, as_id, stamp
@@ -45,6 +46,7 @@ class Parts:
     applied: Applied
     promises: Promises
     proofs: Proofs
+    spawn: Spawn
     resync: float
 
 

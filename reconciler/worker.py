@@ -20,16 +20,17 @@ from reconciler.afters import Afters, held_back
 from reconciler.applied import parts_of
 from reconciler.driftlog import DriftLog
 from reconciler.fights import Fights
-from reconciler.observe import Snapshot, again, observe
+from reconciler.observe import Snapshot, again
 from reconciler.ownership import Intent, Me, Verdict, View, decide, keeps
 from reconciler.plan import Plan, plan
+from reconciler.probes import Probes
 from reconciler.records import Progress, Status
 from reconciler.spec import SpecError
 from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import StoreError
 from reconciler.teller import Teller
 from reconciler.transfers import GONE, SETTLING, Memory, Parts, Transfers
-from resources.kind import AnyPart, Role, Stage, Step
+from resources.kind import AnyPart, Role, Step
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 NEVER = float("-inf")
@@ -47,6 +48,7 @@ class Worker:
         self._drifts = DriftLog(parts.machine, self._tell, self._fights)
         self._afters = Afters(name, parts.machine, parts.mirror, parts.publisher, self._tell)
         self._waits = ""  # for which service it is not brought up yet, as a clause
+        self._probes = Probes(parts.machine, parts.spawn, lambda: self.poke(urgent=False))
         self._transfers = Transfers(name, parts, self._memory, self._tell)
         self._poked = asyncio.Event()
         self._stirred = asyncio.Event()  # poked from etcd: a plan under way may not be what is wanted any more
@@ -83,6 +85,7 @@ class Worker:
                 logger.warning("{}: {}", self.name, e)
                 delay = FIRST_RETRY
             if delay == GONE:
+                self._probes.end()
                 return
             try:
                 async with asyncio.timeout(delay):
@@ -112,7 +115,7 @@ class Worker:
         if self._last is None:
             self._drifts.take_up(view.statuses.get(self._p.machine.host))
         await self._glimpse(view, parts, dropped)
-        snapshot = await self._look(parts)
+        snapshot = await self._look(view, parts)
         verdict = decide(view, self._me(view, snapshot))
         verdict = self._adopt(view, verdict)
         if await self._transfers.take_over(view, self._me(view, snapshot)):
@@ -122,6 +125,7 @@ class Worker:
             if claimed is None:
                 return self._waiting(view, snapshot, verdict, dropped)
             view, verdict = claimed
+        self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
         self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
         ours = self._is_ours(verdict)
         self._drifts.note(snapshot, verdict, dropped, ours=ours)
@@ -131,9 +135,10 @@ class Worker:
         if outcome.ran:
             self._fights.ran(outcome)
             self._drifts.ran(snapshot, verdict, dropped, outcome)
-            # A check that hangs must not keep a host from letting go: there is nothing of it to hold.
-            goes = verdict.intent in (Intent.RELEASE, Intent.FORGET)
-            snapshot = await self._look(tuple(one for one in parts if not (goes and one.stage is Stage.CHECK)))
+            if outcome.complete:
+                await self._probes.brought_up(parts, verdict)
+            snapshot = await self._look(view, parts)
+            self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
             self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
             self._drifts.note(snapshot, verdict, dropped, ours=ours, repaired=True)
         self._learn(outcome)
@@ -167,7 +172,7 @@ class Worker:
         """The parts of the spec and, among them by stage, those that were applied and are no longer in it. The ids are
         of what is not to be here: those, and what is for another host.
 
-        An owner does not look at what matters to a target only: a gate that nobody answers must not delay a repair.
+        An owner does not ask what matters to a target only.
         """
         owns = bool(self._memory.epoch)
         parts = tuple(part for part in parts_of(view.text, view.domain) if not (owns and part.kind.for_target))
@@ -190,9 +195,9 @@ class Worker:
         hints = frozenset(part.id for part in hinted)
         self._drifts.note(snapshot, verdict, dropped, ours=self._is_ours(verdict), of=hints)
 
-    async def _look(self, parts: tuple[AnyPart, ...]) -> Snapshot:
+    async def _look(self, view: View, parts: tuple[AnyPart, ...]) -> Snapshot:
         began = self._p.machine.monotonic()
-        self._last = snapshot = await observe(parts, self._p.machine)
+        self._last = snapshot = await self._probes.look(view, parts)
         self.looked_at = began
         self.empty_at = NEVER if self._exclusive and snapshot.held() else began
         return snapshot
@@ -355,15 +360,17 @@ class Worker:
     async def _unwell(self, view: View, snapshot: Snapshot, verdict: Verdict, status: Status) -> Status:
         """All of it is there and its checks fail: restart it, move it once, or say that a human is needed."""
         memory, now = self._memory, self._p.machine.monotonic()
-        wrong = restarts.only_checks_fail(snapshot) if memory.was_ready else ""
-        memory.failing = memory.failing.seen(bool(wrong))
-        if not wrong:
+        wrong, times = restarts.only_checks_fail(snapshot)
+        if not wrong or not memory.was_ready:
             return status
-        match restarts.decide(view, memory.failing, now):
+        match restarts.decide(view, memory.failing, times, now):
             case restarts.Next.RESTART:
                 memory.failing = memory.failing.restart(now)
                 self._tell.decision("restarts it", memory.epoch, wrong)
+                self._p.publisher.status(self.name, status)
+                await self._probes.restarting()
                 await self._run(restarts.restart(snapshot, wrong), view, snapshot, verdict)
+                self._poked.set()
             case restarts.Next.MOVE:
                 await self._transfers.move_on(view, wrong)
             case restarts.Next.STALL:
@@ -388,8 +395,6 @@ class Worker:
         if times := self._memory.trouble.times:
             delay: float = min(LAST_RETRY, FIRST_RETRY * 2 ** min(times - 1, 10))
             return delay * (0.75 + self._p.machine.random() / 2)
-        if self._memory.failing.looks:
-            return restarts.APART
         if outcome.ran:
             return SETTLING
         if status.state in ("Starting", "Moving", "Stopping"):

@@ -1,4 +1,6 @@
-"""Gates: what must be so before a move begins, seen from the host that would take over. The switch answers, …"""
+"""Gates: what must be so before a move begins, seen from the host that would take over. The switch answers, …
+
+Asked in the background (`resources.probed`): a silent one holds up no pass."""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
+from resources.kind import Condition, Model, Role, Service, Stage, Step
 from resources.machine import Machine, MachineError
+from resources.probed import Pace, Probed
 from resources.words import Ip, Port, once
 
 ENOUGH = 100.0  # seconds: after that no attempt begins, whoever has not answered is silent
+LONGEST = 60.0  # seconds of an attempt
+AGAIN = 5.0  # seconds between looks while it is shut
+GRACE = 30.0  # seconds that an answer lasts beyond its interval: by then the next one should be here
 
 
 class Endpoint(Model):
@@ -40,12 +46,14 @@ def _need(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
 
 class GateField(Model):
     """One of: ping of addresses, a TCP port that accepts, a URL that answers. `attempts`: seconds to wait for an
-    answer, once each, until there is one; `need`: how many of the pinged addresses must answer."""
+    answer, once each, until there is one; `need`: how many of the pinged addresses must answer. Asked every `interval`
+    seconds, and again as a move begins."""
 
     ping: Annotated[tuple[Ip, ...], Field(min_length=1), AfterValidator(once(str))] | None = None
     tcp: Endpoint | None = None
     http: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$")] = None
-    attempts: Annotated[tuple[Annotated[float, Field(gt=0, le=60)], ...], Field(min_length=1)] = (5, 10, 30)
+    attempts: Annotated[tuple[Annotated[float, Field(gt=0, le=LONGEST)], ...], Field(min_length=1)] = (5, 10, 30)
+    interval: Annotated[float, Field(ge=5, le=60)] = 30
     need: Annotated[Literal["all", "any"] | Annotated[int, Field(ge=1)], WrapValidator(_need)] = "all"
 
     @model_validator(mode="after")
@@ -79,12 +87,12 @@ class Answers:
     failed: str = ""
 
 
-class GateKind(Kind[GateField, Answers]):
+class GateKind(Probed[GateField, Answers]):
     """`gates: [{ping: [192.0.2.254], attempts: [5, 10, 30]}]`"""
 
     name = "gate"
     for_target = True
-    patience = ENOUGH + 70.0  # an attempt may take 60
+    patience = ENOUGH + LONGEST + 10.0
     fields: ClassVar[Mapping[str, tuple[Any, Any]]] = {
         "gates": (
             Annotated[
@@ -105,9 +113,13 @@ class GateKind(Kind[GateField, Answers]):
     def stage(self, spec: GateField) -> Stage:
         return Stage.CHECK
 
-    async def observe(self, spec: GateField, machine: Machine) -> Answers:
+    def pace(self, spec: GateField) -> Pace:
+        """One look has all its attempts in it."""
+        return Pace(spec.interval, AGAIN, (ENOUGH + LONGEST,), lasts=spec.interval + GRACE)
+
+    async def ask(self, spec: GateField, machine: Machine, wait: float) -> Answers:
         """A gate that cannot be asked is shut, never unknown: nothing of the service may be held up by it."""
-        targets = spec.ping if spec.ping is not None else (str(spec).partition(" ")[2],)
+        targets = _targets(spec)
         answered: set[str] = set()
         failed = ""
         try:
@@ -120,6 +132,12 @@ class GateKind(Kind[GateField, Answers]):
             failed,
         )
 
+    def hung(self, spec: GateField, wait: float) -> Answers:
+        return Answers(silent=_targets(spec), failed=f"it was not asked to its end within {wait:.0f} s")
+
+    def passed(self, spec: GateField, seen: Answers) -> bool:
+        return len(seen.answered) >= spec.needed
+
     def plan(self, spec: GateField, role: Role, seen: Answers) -> list[Step]:
         return []
 
@@ -130,12 +148,16 @@ class GateKind(Kind[GateField, Answers]):
         return "passed"
 
     def says(self, spec: GateField, seen: Answers) -> str:
-        return "passed" if len(seen.answered) >= spec.needed else _shut(spec, seen)
+        return "passed" if self.passed(spec, seen) else _shut(spec, seen)
 
     def obstacles(self, spec: GateField, seen: Answers, *, alone: bool = False) -> list[str]:
-        if len(seen.answered) >= spec.needed:
+        if self.passed(spec, seen):
             return []
         return [f"gate {spec} is shut: {_shut(spec, seen)}"]
+
+
+def _targets(spec: GateField) -> tuple[str, ...]:
+    return spec.ping if spec.ping is not None else (str(spec).partition(" ")[2],)
 
 
 def _shut(spec: GateField, seen: Answers) -> str:

@@ -52,6 +52,21 @@ class Unknown:
 
     reason: str
 
+    def clause(self, part_id: str) -> str:
+        """For the operator: `disk/nfs-home cannot be read: drbdsetup is missing`."""
+        return f"{part_id} cannot be read: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Pending(Unknown):
+    """Asked in the background (`resources.probed`), and nothing that counts was answered yet; `reason`: what the last
+    look found, "" where there was none. Neither as it should be nor wrong: not Ready, and no drift."""
+
+    reason: str = ""
+
+    def clause(self, part_id: str) -> str:
+        return f"{part_id} has not answered yet" + (f": {self.reason}" if self.reason else "")
+
 
 @dataclass(frozen=True)
 class Condition:

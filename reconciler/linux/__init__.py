@@ -122,7 +122,7 @@ class Linux(Machine):
         init = await self._init(domain)
         if argv[0] == "systemctl":
             return await self._systemds.systemctl(domain, init, argv[1:], timeout)
-        return await systemd.run(init, argv, timeout, stdin)
+        return await self._systemds.run(domain, init, argv, timeout, stdin)
 
     def read(self, path: str) -> str | None:
         try:

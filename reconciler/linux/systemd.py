@@ -8,6 +8,7 @@ as everything in there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +16,11 @@ from contextlib import contextmanager
 
 from reconciler.linux import manager, processes, syscalls
 from reconciler.linux.manager import Manager
-from resources.machine import Finished, TimedOut, Unavailable
+from resources.machine import Finished, MachineError, TimedOut, Unavailable
 
 BUS = "run/dbus/system_bus_socket"
 LINGERS = 0.5  # seconds
+STOPS = 2.0  # seconds that a transient service may take to be ended: it has one to do so by itself
 
 
 class Systemds:
@@ -49,6 +51,17 @@ class Systemds:
             self._managers[domain] = (init, found)
             return found
 
+    async def run(self, domain: str, init: int, argv: Sequence[str], timeout: float, stdin: str) -> Finished:
+        """As a transient service of the container's systemd, ended with all its children when it takes too long or
+        nobody waits for it any more."""
+        unit = _unit()
+        try:
+            return await _run(init, unit, argv, timeout, stdin)
+        except (TimedOut, asyncio.CancelledError):
+            with contextlib.suppress(MachineError):
+                await self.systemctl(domain, init, ("stop", unit), STOPS)
+            raise
+
     def forget(self, domain: str) -> None:
         """Its container has ended, or the agent."""
         if known := self._managers.pop(domain, None):
@@ -68,9 +81,11 @@ def answers(init: int) -> bool:
         return False
 
 
-async def run(init: int, argv: Sequence[str], timeout: float, stdin: str) -> Finished:
-    """As a transient service of the container's systemd, ended with all its children when it takes too long."""
-    unit = f"hactl-{secrets.token_hex(6)}.service"
+def _unit() -> str:
+    return f"hactl-{secrets.token_hex(6)}.service"
+
+
+async def _run(init: int, unit: str, argv: Sequence[str], timeout: float, stdin: str) -> Finished:
     options = ("--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}", "--property=TimeoutStopSec=1")
     # Should nobody be left to end it, its systemd does.
     limited = ("systemd-run", *options, f"--property=RuntimeMaxSec={timeout + LINGERS:g}", "--", *argv)

@@ -353,6 +353,14 @@ async def expect(cluster: Cluster, service: str, host: str, state: str, *words: 
         raise Broken(f"{host} says that {service} is {found!r}\n{cluster.timeline()}")
 
 
+async def says(cluster: Cluster, service: str, host: str, part: str, *words: str) -> None:
+    """says nfs hosta "check/tcp 2049" answers; failed: what a host says of one part begins with these words."""
+    status = await cluster.status(service, host)
+    found = status.parts[part].says if status is not None and part in status.parts else "nothing"
+    if not found.startswith(" ".join(words)):
+        raise Broken(f"{host} says of {part} {found!r}\n{cluster.timeline()}")
+
+
 async def ready(cluster: Cluster, service: str, host: str, within: str = "1") -> None:
     """Ready there within so many seconds, as its agent says and as the world is."""
     await cluster.until_ready(service, within=float(within))

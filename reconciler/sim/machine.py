@@ -124,11 +124,14 @@ class SimMachine:
     async def run(self, *argv: str, timeout: float, domain: str | None = None, stdin: str = "") -> Finished:
         await self.alive()
         place = self.inside(domain)
+        place.running.append(argv)
         try:
             async with asyncio.timeout(timeout):
                 return await programs.run(self, place, argv, stdin)
         except TimeoutError:
             raise TimedOut(f"{argv[0]} took longer than {timeout:.0f} s and was ended") from None
+        finally:
+            place.running.remove(argv)
 
     def inside(self, domain: str | None) -> Place:
         """Raises Unavailable."""
@@ -319,8 +322,7 @@ class SimMachine:
             await self.meets(f"tcp {port}")
         except MachineError:
             return False
-        place = self._place_or_none(domain)
-        states = {unit.active for unit in place.units.values()} if place is not None else set()
+        states = {unit.active for unit in self.inside(domain).units.values()}
         return "active" in states and states <= {"active", "inactive"}
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:

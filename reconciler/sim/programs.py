@@ -48,8 +48,11 @@ async def _small(machine: SimMachine, argv: tuple[str, ...], stdin: str) -> Fini
             return await _fence(machine, stdin)
         case ("git", *_):
             return await _git(machine, " ".join(argv))
-        case ("true" | "false" as answer,):
+        case ("true" | "false" as answer, *_):
             return OK if answer == "true" else Finished(1, "", "")
+        case ("sleep", seconds):
+            await machine.sleep(float(seconds))
+            return OK
     raise Unavailable(f"there is no program {argv[0]}")
 
 

@@ -49,6 +49,7 @@ class Place:
     respawning: set[str] = field(default_factory=set)  # targets whose users come back as often as they are killed
     claims: dict[str, str] = field(default_factory=dict)  # IP -> the MAC address that was said to have it too
     asked: dict[str, float] = field(default_factory=dict)  # IP -> when a look last asked the neighbours
+    running: list[tuple[str, ...]] = field(default_factory=list)  # programs that an agent has started there
     gone: bool = False
     stuck: bool = False  # its processes do not die
 

@@ -94,6 +94,16 @@ STALE = """
 100  link hosta replication up
 """
 
+# A host that may wait for etcd as long as it likes: a clearing is ten seconds on its way, and there are two.
+STALE_BY_HAND = """
+10   link hosta replication down
+50   power hosta off
+70   confirm-dead hosta
+71   set nfs primary=hostb
+100  power hosta on
+100  link hosta replication up
+"""
+
 LATE_TO_WAKE = """
 10   freeze hosta
 40   confirm-dead hosta
@@ -220,7 +230,7 @@ MUTANTS: dict[Mutant, tuple[str, ServiceManifest, int]] = {
     mark_ignored_by_the_new_owner: (STALE, AUTOMATIC, 2),
     mark_kept_where_one_stands: (LOST_AGAIN, ONE_DISK, 2),
     cleared_by_the_resynced_side: (STALE, AUTOMATIC, 2),
-    cleared_without_the_look: (STALE, AUTOMATIC, 2),
+    cleared_without_the_look: (STALE_BY_HAND, NFS, 2),
     cleared_without_the_compare: (LOST_AGAIN, ONE_DISK, 2),
     promote_without_checking: (BEHIND, NFS, 2),
     deleted_before_observing: (RESISTS, BARE, 1),
