@@ -127,20 +127,12 @@ class Worker:
             view, verdict = claimed
         self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
         self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
-        ours = self._is_ours(verdict)
-        self._drifts.note(snapshot, verdict, dropped, ours=ours)
+        self._drifts.note(snapshot, verdict, dropped, ours=self._is_ours(verdict))
         verdict = self._wait(view, snapshot, verdict, dropped)
         first = await self._transfers.held_up(view, snapshot, verdict)
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
-            self._fights.ran(outcome)
-            self._drifts.ran(snapshot, verdict, dropped, outcome)
-            if outcome.complete:
-                await self._probes.brought_up(parts, verdict)
-            snapshot = await self._look(view, parts)
-            self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
-            self._fights.looked(view, snapshot, verdict, dropped, ours=self._is_ours(verdict))
-            self._drifts.note(snapshot, verdict, dropped, ours=ours, repaired=True)
+            snapshot = await self._look_after(view, parts, dropped, snapshot, verdict, outcome)
         self._learn(outcome)
         # Another look decides, never the steps: what is seen now is what is released, reverted, forgotten or published.
         if verdict.intent in (Intent.RELEASE, Intent.FORGET) and not snapshot.held():
@@ -155,6 +147,27 @@ class Worker:
             return 0.0
         delay = 0.0 if outcome.given_up else self._fights.soonest(view, self._next(status, outcome))
         return delay if (left := self._transfers.left(view)) is None else min(delay, max(left, SETTLING))
+
+    async def _look_after(
+        self,
+        view: View,
+        parts: tuple[AnyPart, ...],
+        dropped: frozenset[str],
+        snapshot: Snapshot,
+        verdict: Verdict,
+        outcome: Outcome,
+    ) -> Snapshot:
+        """What is there once steps were run."""
+        ours = self._is_ours(verdict)
+        self._fights.ran(outcome)
+        self._drifts.ran(snapshot, verdict, dropped, outcome)
+        if outcome.complete:
+            await self._probes.brought_up(parts, verdict)
+        snapshot = await self._look(view, parts)
+        self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
+        self._fights.looked(view, snapshot, verdict, dropped, ours=ours)
+        self._drifts.note(snapshot, verdict, dropped, ours=ours, repaired=True)
+        return snapshot
 
     # -- the steps of a pass, in their order ---------------------------------------------------------------------------
 

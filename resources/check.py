@@ -36,7 +36,7 @@ PROGRAMS: Mapping[str, Program] = {
     "ldap": Program(
         ("ldapsearch", "-x", "-LLL", "-s", "base", "-b", ""), ("-H", "ldap://127.0.0.1"), ("namingContexts",)
     ),
-    "nfs": Program(("rpcinfo", "-n", "2049", "-t", "127.0.0.1", "100003"), ("4",)),
+    "nfs": Program(("rpcinfo", "-a", "127.0.0.1.8.1", "-T", "tcp", "100003"), ("4",)),
     "pg_isready": Program(("pg_isready",)),
     "ssh": Program(("ssh-keyscan", "-T", "3"), (), ("127.0.0.1",)),
 }

@@ -75,7 +75,7 @@ def test_nothing_waits_for_it_to_come_up() -> None:
         for host in cluster.world.hosts.values():
             host.faults["start-container dns"] = "hang"
         await cluster.start()
-        await cluster.until_ready("nfs", within=6)
+        await cluster.until_ready("nfs", within=12)
         for host in cluster.world.hosts.values():
             host.faults.clear()
         await cluster.until_ready()
