@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_interface
 
 from resources import machine as world
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
-from resources.machine import Machine
+from resources.machine import Machine, MachineError
 from resources.words import disks
 
 START_PATIENCE = 90.0  # seconds until its init answers
@@ -15,10 +16,12 @@ GRACE = 15.0  # seconds for its init to power off
 
 
 class ContainerSpec(Model):
-    """`warm`: it may run on the standby. Not so where a disk that only one host has is mounted before it starts."""
+    """`warm`: it may run on the standby. Not so where a disk that only one host has is mounted before it starts.
+    `ips`: the service's addresses, which nothing that an earlier run left may have."""
 
     domain: str
     warm: bool = True
+    ips: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class KillOrphans(Step):
     """Of a run whose controller is gone, through their cgroup."""
 
     domain: str
+    ips: frozenset[str] = frozenset()
     down = True
     timeout = 20.0
 
@@ -82,6 +86,9 @@ class KillOrphans(Step):
 
     async def run(self, machine: Machine) -> None:
         await machine.kill_orphans(self.domain)
+        left = await machine.container(self.domain)
+        if had := sorted(left.stuck_addresses & self.ips):
+            raise MachineError(f"{_stuck(self.domain, left)}, and may still have {', '.join(had)}")
 
 
 class ContainerKind(Kind[ContainerSpec, world.Container]):
@@ -93,7 +100,9 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
     def parts(self, service: Service) -> Sequence[ContainerSpec]:
         if service.container is None or service.container.of is not None or service.domain is None:
             return ()
-        return (ContainerSpec(domain=service.domain, warm=all(disk.where != "host" for disk in disks(service))),)
+        warm = all(disk.where != "host" for disk in disks(service))
+        ips = frozenset(str(ip_interface(one.address).ip) for one in service.get("addresses"))
+        return (ContainerSpec(domain=service.domain, warm=warm, ips=ips),)
 
     def key(self, spec: ContainerSpec) -> str:
         return spec.domain
@@ -106,7 +115,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
 
     def plan(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Step]:
         wanted = _wanted(spec, role)
-        kill: list[Step] = [KillOrphans("its controller is gone", spec.domain)] if seen.orphans else []
+        kill: list[Step] = [KillOrphans("its controller is gone", spec.domain, spec.ips)] if _blocks(spec, seen) else []
         if wanted and not seen.running and seen.defined:
             start = Start if spec.warm else StartAlone
             return [
@@ -116,23 +125,25 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
         return [*kill, Stop("it is not to run on this host", spec.domain)] if seen.running and not wanted else kill
 
     def conditions(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Condition]:
-        if seen.orphans:
+        if _blocks(spec, seen):
             return [Condition(_left(spec, seen), cause="its controller (libvirt_lxc) has died")]
+        stuck = [Condition(f"{_stuck(spec.domain, seen)}; it holds nothing", broken=False)] if seen.stuck else []
         if not seen.defined:
-            return [Condition(_undefined(spec), broken=role is Role.ACTIVE)]
+            return [Condition(_undefined(spec), broken=role is Role.ACTIVE), *stuck]
         if seen.running == _wanted(spec, role):
-            return []
-        return [Condition(f"container {spec.domain} {'runs' if seen.running else 'does not run'}")]
+            return stuck
+        return [Condition(f"container {spec.domain} {'runs' if seen.running else 'does not run'}"), *stuck]
 
     def wants(self, spec: ContainerSpec, role: Role) -> str:
         return "running" if _wanted(spec, role) else "stopped"
 
     def says(self, spec: ContainerSpec, seen: world.Container) -> str:
-        left = f", {len(seen.orphans)} processes left of an earlier run" if seen.orphans else ""
+        count = len(seen.orphans + seen.stuck)
+        left = f", {count} processes left of an earlier run" if count else ""
         return ("running" if seen.running else "stopped" if seen.defined else "not defined") + left
 
     def held(self, spec: ContainerSpec, seen: world.Container) -> str:
-        if seen.orphans:  # an address, a mount may be in their namespaces, where nobody else sees them
+        if _blocks(spec, seen):  # an address, a mount may be in their namespaces, where nobody else sees them
             return _left(spec, seen)
         return f"container {spec.domain} runs" if seen.running and not spec.warm else ""
 
@@ -149,10 +160,22 @@ def _wanted(spec: ContainerSpec, role: Role) -> bool:
     return role is Role.ACTIVE or (role is Role.STANDBY and spec.warm)
 
 
+def _blocks(spec: ContainerSpec, seen: world.Container) -> bool:
+    """Is there something of an earlier run that can still be ended, or may hold what only one host may have?"""
+    return bool(seen.orphans or seen.stuck_addresses & spec.ips)
+
+
 def _left(spec: ContainerSpec, seen: world.Container) -> str:
-    named = ", ".join(str(one) for one in seen.orphans[:3])
-    more = f" and {len(seen.orphans) - 3} more" if len(seen.orphans) > 3 else ""
-    return f"processes of an earlier run of container {spec.domain} are left: {named}{more}"
+    return f"processes of an earlier run of container {spec.domain} are left: {_named(seen.orphans + seen.stuck)}"
+
+
+def _stuck(domain: str, seen: world.Container) -> str:
+    return f"what is left of an earlier run of container {domain} was killed and does not die: {_named(seen.stuck)}"
+
+
+def _named(found: Sequence[world.Process]) -> str:
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return ", ".join(str(one) for one in found[:3]) + more
 
 
 def _undefined(spec: ContainerSpec) -> str:

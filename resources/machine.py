@@ -76,6 +76,8 @@ class Container:
     pid: int | None = None
     id: str = ""  # changes with every start, so "another container by the same name" is seen
     orphans: tuple[Process, ...] = ()  # of earlier runs, whose controller is gone
+    stuck: tuple[Process, ...] = ()  # likewise, killed, in D, and no filesystem of a disk is mounted where they are
+    stuck_addresses: frozenset[str] = frozenset()  # IPs in the network namespaces of those that are stuck
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class Machine(Protocol):
         """Ask its init to power off, destroy it after `grace`. Returns when its cgroup is empty."""
 
     async def kill_orphans(self, domain: str) -> None:
-        """End what is left of earlier runs. Raises MachineError naming what does not die, with what it waits for."""
+        """End what is left of earlier runs. Raises MachineError naming what does not die and may hold a disk, with what
+        it waits for. What is only stuck (`Container.stuck`) is left to the kernel."""
 
     # -- mounts ------------------------------------------------------------------------------------------------------
 

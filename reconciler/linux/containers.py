@@ -116,10 +116,10 @@ class Containers:
             raise Unavailable(f"libvirt does not say how container {domain} is: {e}") from e
         init = (proc.children(controller) or [0])[0] if controller else 0
         began = proc.started(init) if init else ""
-        left = orphans.orphans(domain)
+        left = orphans.left(domain)
         if not began:
-            return Container(defined=True, running=False, orphans=left)
-        return Container(True, True, init, f"{init}-{began}", left)
+            return Container(True, False, None, "", left.orphans, left.stuck, left.addresses)
+        return Container(True, True, init, f"{init}-{began}", left.orphans, left.stuck, left.addresses)
 
     # -- starting and stopping ---------------------------------------------------------------------------------------
 

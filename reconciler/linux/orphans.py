@@ -3,6 +3,9 @@
 machined names a container's scope `machine-lxc\\x2d1234\\x2dnfs.scope` (escaped as in systemd.unit(5)), libvirt without
 machined `lxc-1234-nfs.libvirt-lxc`; 1234 is the controller's PID. One that is populated though no libvirt_lxc by that
 PID lives holds orphans. Zombies are in no cgroup any more, hold nothing and are not counted.
+
+One that was killed and waits in the kernel (D) dies when that ends, and runs nothing of its own before. It is told
+apart as stuck where no filesystem of a disk is mounted in its mount namespace: nobody can end it or need wait for it.
 """
 
 from __future__ import annotations
@@ -11,18 +14,29 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.linux import proc
-from resources.machine import MachineError, Process
+from resources.machine import MachineError, Mounted, Process
 
 CGROUPS = Path("/sys/fs/cgroup")
 PLACES = ("machine.slice", "machine")
 CONTROLLER = "libvirt_lxc"
 DIES = 10.0  # seconds after the kill; what is in D then stays so until what it waits for comes
 LOOKS = 0.1
+DRBD = "147:"  # its major number (Linux, Documentation/admin-guide/devices.txt)
 _NAME = re.compile(r"^(?:machine-)?lxc-(\d+)-(.+)\.(?:scope|libvirt-lxc)$")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+
+
+@dataclass(frozen=True)
+class Left:
+    """What earlier runs left: the fields of `Container`."""
+
+    orphans: tuple[Process, ...]
+    stuck: tuple[Process, ...]
+    addresses: frozenset[str]
 
 
 def scopes(domain: str, root: Path = CGROUPS) -> Iterator[tuple[int, Path]]:
@@ -66,13 +80,35 @@ def words(cgroup: Path) -> str:
     return ", ".join(str(proc.process(pid)) for pid in members(cgroup)[:5])
 
 
-def orphans(domain: str) -> tuple[Process, ...]:
+def left(domain: str, root: Path = CGROUPS) -> Left:
     """Its processes that are left of earlier runs."""
-    return tuple(proc.process(pid) for cgroup in orphaned(domain) for pid in members(cgroup))
+    pids = [pid for cgroup in orphaned(domain, root) for pid in members(cgroup) if proc.threads(pid)]
+    idle = [pid for pid in pids if stuck(pid)]
+    return Left(
+        orphans=tuple(proc.process(pid) for pid in pids if pid not in idle),
+        stuck=tuple(proc.process(pid) for pid in idle),
+        addresses=frozenset(ip for pid in idle for ip in proc.addresses(pid)),
+    )
+
+
+def stuck(pid: int) -> bool:
+    """Killed, all its threads in D, and no filesystem of a disk where it is. What cannot be read counts as held."""
+    threads = proc.threads(pid)
+    mounted = proc.mounts(pid)
+    return bool(threads and mounted) and all(map(_waits, threads)) and not any(map(_of_a_disk, mounted))
+
+
+def _waits(thread: Path) -> bool:
+    return proc.fields(thread)[:1] == ["D"] and proc.killed(thread)
+
+
+def _of_a_disk(mounted: Mounted) -> bool:
+    """By its device, or its name; btrfs shows a device number of its own, so that any of it counts."""
+    return mounted.device.startswith(DRBD) or "drbd" in mounted.source or mounted.fstype == "btrfs"
 
 
 async def kill(domain: str) -> None:
-    """See `Machine.kill_orphans`. Raises MachineError naming those that do not die, and what they wait for."""
+    """See `Machine.kill_orphans`. Raises MachineError naming those that do not die though they may hold a disk."""
     found = orphaned(domain)
     for cgroup in found:
         kill_all(cgroup)
@@ -80,6 +116,8 @@ async def kill(domain: str) -> None:
     ends = loop.time() + DIES
     while any(populated(cgroup) for cgroup in found):
         if loop.time() > ends:
-            left = ", ".join(words(cgroup) for cgroup in found)
-            raise MachineError(f"processes of an earlier run of container {domain} do not die: {left}")
+            if not (alive := left(domain).orphans):
+                return
+            named = ", ".join(str(one) for one in alive[:5])
+            raise MachineError(f"processes of an earlier run of container {domain} do not die: {named}")
         await asyncio.sleep(LOOKS)

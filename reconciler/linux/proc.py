@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from resources.machine import Mounted, Process
@@ -24,7 +26,46 @@ def read(path: Path) -> str:
 
 def stat_fields(pid: int) -> list[str]:
     """The fields of /proc/PID/stat after the command's name, which may contain anything; [] when it is gone."""
-    return read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return fields(PROC / str(pid))
+
+
+def fields(entry: Path) -> list[str]:
+    """The same of a process's or a thread's directory."""
+    return read(entry / "stat").rpartition(")")[2].split()
+
+
+def threads(pid: int) -> list[Path]:
+    """The directories of its threads that live; a zombie has none."""
+    with contextlib.suppress(OSError):
+        found = sorted((PROC / str(pid) / "task").iterdir())
+        return [entry for entry in found if (fields(entry) or ["X"])[0] not in "ZX"]
+    return []
+
+
+def killed(thread: Path) -> bool:
+    """Is a SIGKILL on its way to the thread (SigPnd, proc(5)), or does it exit already (PF_EXITING, linux/sched.h)?"""
+    words = fields(thread)
+    pending = re.search(r"^SigPnd:\s*([0-9a-f]+)$", read(thread / "status"), re.M)
+    on_its_way = pending is not None and bool(int(pending[1], 16) >> (signal.SIGKILL - 1) & 1)
+    return on_its_way or (len(words) > 6 and bool(int(words[6]) & 4))
+
+
+def addresses(pid: int) -> frozenset[str]:
+    """The IPs of its network namespace (fib_trie's local ones, if_inet6); none where that is the host's own, which are
+    there without it. The host's own namespace is this process's."""
+    entry = PROC / str(pid)
+    with contextlib.suppress(OSError):
+        if (entry / "ns" / "net").stat().st_ino == (PROC / "self" / "ns" / "net").stat().st_ino:
+            return frozenset()
+    return parse_addresses(read(entry / "net" / "fib_trie"), read(entry / "net" / "if_inet6"))
+
+
+def parse_addresses(fib_trie: str, if_inet6: str) -> frozenset[str]:
+    """/proc/PID/net/fib_trie and if_inet6 -> the IPs, as ipaddress writes them."""
+    leaves = (leaf.partition("\n") for leaf in fib_trie.split("|-- ")[1:])
+    v4 = [ip.strip() for ip, _, routes in leaves if "/32 host LOCAL" in routes]
+    v6 = [str(IPv6Address(int(line.split()[0], 16))) for line in if_inet6.splitlines() if line.strip()]
+    return frozenset([*v4, *v6])
 
 
 def started(pid: int) -> str:

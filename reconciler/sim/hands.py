@@ -295,8 +295,7 @@ def orphan(cluster: Cluster, host: str, domain: str, stuck: str = "no") -> None:
 
 
 def unstick(cluster: Cluster, host: str, domain: str) -> None:
-    for place in cluster.world.hosts[host].orphans.get(domain, []):
-        place.stuck = False
+    cluster.world.hosts[host].unstick(domain)
 
 
 def hold(cluster: Cluster, host: str, domain: str, target: str, again: str = "no") -> None:

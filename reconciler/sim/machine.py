@@ -175,10 +175,14 @@ class SimMachine:
         if domain not in self.sim.domains and self.sim.libvirtd:
             return Container(defined=False, running=False)
         found = self._domain(domain)
-        left = tuple(self._orphan(place) for place in self.sim.orphans.get(domain, []))
+        places = self.sim.orphans.get(domain, [])
+        idle = [place for place in places if place.stuck and place.killed and not place.mounts]
+        left = tuple(self._orphan(place) for place in places if place not in idle)
+        stuck = tuple(map(self._orphan, idle))
+        ips = frozenset(one.address.partition("/")[0] for place in idle for one in place.addresses)
         if found.place is None:
-            return Container(defined=True, running=False, orphans=left)
-        return Container(True, True, 1000 + found.starts, f"{self.boot_id}-{found.starts}", left)
+            return Container(True, False, None, "", left, stuck, ips)
+        return Container(True, True, 1000 + found.starts, f"{self.boot_id}-{found.starts}", left, stuck, ips)
 
     def _orphan(self, place: Place) -> Process:
         return Process(4242, "systemd", "D" if place.stuck else "S", "drbd_al_begin_io" if place.stuck else "")

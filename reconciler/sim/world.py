@@ -52,6 +52,7 @@ class Place:
     running: list[tuple[str, ...]] = field(default_factory=list)  # programs that an agent has started there
     gone: bool = False
     stuck: bool = False  # its processes do not die
+    killed: bool = False  # though they were killed
 
     def unit(self, name: str) -> Unit:
         return self.units.setdefault(name, Unit())
@@ -214,10 +215,19 @@ class Host:
     def kill_orphans(self, name: str) -> bool:
         """Did all of them die?"""
         left = [place for place in self.orphans.pop(name, []) if place.stuck]
+        for place in left:
+            place.killed = True
         if left:
             self.orphans[name] = left
         self.happened(f"orphans of container {name} {'do not die' if left else 'ended'}", f"domain/{name}")
-        return not left
+        return not any(place.mounts for place in left)
+
+    def unstick(self, name: str) -> None:
+        """What its orphans waited for has come: those that were killed die."""
+        for place in self.orphans.get(name, []):
+            place.stuck = False
+        if left := [place for place in self.orphans.pop(name, []) if not place.killed or place.mounts]:
+            self.orphans[name] = left
 
     def mount(self, place: Place, mounted: Mounted) -> None:
         place.mounts.append(mounted)
