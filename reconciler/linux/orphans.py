@@ -1,8 +1,11 @@
 """Processes of a container whose controller (libvirt_lxc) is gone: found by the cgroup's name, ended through it.
 
 machined names a container's scope `machine-lxc\\x2d1234\\x2dnfs.scope` (escaped as in systemd.unit(5)), libvirt without
-machined `lxc-1234-nfs.libvirt-lxc`; 1234 is the controller's PID. One that is populated though no libvirt_lxc by that
-PID lives holds orphans. Zombies are in no cgroup any more, hold nothing and are not counted.
+machined `lxc-1234-nfs.libvirt-lxc`; 1234 is the controller's PID. It is below machine.slice, or below the slice or the
+`.partition` that the domain's <resource><partition> names. libvirt makes the name fit for a host name
+(virDomainDriverGenerateMachineName in src/hypervisor/domain_driver.c), so that two domains may share one.
+One that is populated though no libvirt_lxc by that PID lives holds orphans. Zombies are in no cgroup any more, hold
+nothing and are not counted.
 
 One that was killed and waits in the kernel (D) dies when that ends, and runs nothing of its own before. It is told
 apart as stuck where no filesystem of a disk is mounted in its mount namespace: nobody can end it or need wait for it.
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +25,13 @@ from reconciler.linux import proc
 from resources.machine import MachineError, Mounted, Process
 
 CGROUPS = Path("/sys/fs/cgroup")
-PLACES = ("machine.slice", "machine")
+LEAVES = (".scope", ".service", ".mount", ".socket", ".swap", ".libvirt-lxc", ".libvirt-qemu")  # no partition is below
+NAME_ENDS = 64  # characters that a machine's name may have
 CONTROLLER = "libvirt_lxc"
 DIES = 10.0  # seconds after the kill; what is in D then stays so until what it waits for comes
 LOOKS = 0.1
 DRBD = "147:"  # its major number (Linux, Documentation/admin-guide/devices.txt)
-_NAME = re.compile(r"^(?:machine-)?lxc-(\d+)-(.+)\.(?:scope|libvirt-lxc)$")
+_NAME = re.compile(r"^(?:machine-|_)?(lxc-(\d+)-.+)\.(?:scope|libvirt-lxc)$")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
@@ -41,12 +46,32 @@ class Left:
 
 def scopes(domain: str, root: Path = CGROUPS) -> Iterator[tuple[int, Path]]:
     """(the controller's PID, cgroup) of every run of the domain that has left one."""
-    for place in PLACES:
-        with contextlib.suppress(OSError):
-            for entry in sorted((root / place).iterdir()):
-                name = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), entry.name)
-                if (found := _NAME.match(name)) and found[2] == domain:
-                    yield int(found[1]), entry
+    for entry in _leaves(root):
+        name = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), entry.name)
+        if (found := _NAME.match(name)) and found[1] in machine_names(domain, int(found[2])):
+            yield int(found[2]), entry
+
+
+def machine_names(domain: str, pid: int) -> frozenset[str]:
+    """What libvirt calls that run of the domain: the name as it is, as 7 and later make it fit, as those before do."""
+    before = f"lxc-{pid}-"
+    room = max(NAME_ENDS - len(before), 0)
+    plain = re.sub(r"[^-.a-zA-Z0-9]", "", domain)
+    joined = re.sub(r"([-.])[-.]+", r"\1", plain).lstrip("-.")
+    single = re.sub(r"\.+", ".", plain)
+    return frozenset(before + name for name in (domain, joined[:room].rstrip("-."), single[:room]))
+
+
+def _leaves(place: Path) -> Iterator[Path]:
+    """The cgroups that are no slice and no partition, in the order of their names."""
+    entries: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(place) as found:
+        entries = sorted(Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False))
+    for entry in entries:
+        if entry.name.endswith(LEAVES):
+            yield entry
+        else:
+            yield from _leaves(entry)
 
 
 def members(cgroup: Path) -> list[int]:

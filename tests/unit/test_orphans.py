@@ -46,6 +46,23 @@ def test_the_names_of_domains_are_not_mixed_up(root: Path) -> None:
     assert orphans.orphaned("old", root) == []
 
 
+@pytest.mark.parametrize(
+    ("domain", "cgroup"),
+    [
+        ("nfs", r"machine.slice/machine-site.slice/machine-lxc\x2d7\x2dnfs.scope"),  # <partition>/machine/site
+        ("nfs", r"site.slice/machine-lxc\x2d7\x2dnfs.scope"),  # <partition>/site
+        ("nfs", "machine/site.partition/lxc-7-nfs.libvirt-lxc"),  # the same without machined
+        ("nfs_old", r"machine.slice/machine-lxc\x2d7\x2dnfsold.scope"),
+        ("a--b-", r"machine.slice/machine-lxc\x2d7\x2da\x2db.scope"),
+        ("n" * 70, rf"machine.slice/machine-lxc\x2d7\x2d{'n' * 58}.scope"),
+    ],
+)
+def test_another_partition_and_a_name_that_libvirt_made_fit(tmp_path: Path, domain: str, cgroup: str) -> None:
+    (tmp_path / cgroup).mkdir(parents=True)
+    (tmp_path / "system.slice" / "docker.service" / r"machine-lxc\x2d8\x2dnfs.scope").mkdir(parents=True)
+    assert list(orphans.scopes(domain, tmp_path)) == [(7, tmp_path / cgroup)]
+
+
 def test_a_host_without_containers_has_none(tmp_path: Path) -> None:
     assert orphans.orphaned("nfs", tmp_path) == []
 
