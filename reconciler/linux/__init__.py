@@ -12,6 +12,7 @@ rivals.py      whether another machine has ours too
 announcing.py  telling the neighbours, more than once
 talking.py     agents ask each other
 watching.py    being told
+populated.py   of the end of a cgroup's last process
 watchdog.py    the device that resets this host
 proc.py        /proc, read
 syscalls.py    what Python does not have

@@ -1,6 +1,6 @@
 """Being told: what the kernel and the daemons say, as topics to look at again. Only hints: the resync tick stays.
 
-domain/NAME     libvirt's lifecycle events, and the end of its init (a pidfd)
+domain/NAME     libvirt's lifecycle events, the end of its init (a pidfd), and of the last process in its cgroup
 disk/RESOURCE   one `drbdsetup events2` for all
 network/NAME    a netlink socket in each container's network namespace; what neighbours claim of its addresses (rivals)
 units/NAME      the systemd in it (reconciler.linux.manager)
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from reconciler.linux import network, proc
+from reconciler.linux import network, orphans, proc
+from reconciler.linux.populated import Populated
 from reconciler.linux.processes import ENVIRONMENT
 from reconciler.linux.rivals import Claims
 from resources.machine import Container, Unavailable
@@ -67,6 +68,7 @@ class Watching:
         self.topics = Topics()
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, _Watched] = {}
+        self._populated = Populated(lambda domain: self.topics.add(f"domain/{domain}"))
         self.claims = Claims(lambda domain: self.topics.add(f"network/{domain}"))
 
     async def changes(self) -> AsyncIterator[str]:
@@ -108,12 +110,15 @@ class Watching:
 
     def container(self, domain: str, seen: Container) -> None:
         """It was looked at: watch this run of it, and no earlier one."""
+        if seen.orphans or seen.stuck:
+            self._populated.watch(domain, (cgroup for _, cgroup in orphans.scopes(domain)))
         known = self._watched.get(domain)
         if known is not None and known.id != seen.id:
             self._forget(domain)
         if seen.pid is not None and domain not in self._watched:
             with contextlib.suppress(OSError, Unavailable):  # it has stopped since
                 self._watch(domain, seen.pid, seen.id)
+                self._populated.watch(domain, (cgroup for _, cgroup in orphans.scopes(domain)))
 
     def _watch(self, domain: str, init: int, id: str) -> None:
         with contextlib.ExitStack() as undo:
@@ -167,6 +172,7 @@ class Watching:
     def close(self) -> None:
         for domain in list(self._watched):
             self._forget(domain)
+        self._populated.close()
         self.claims.close()
 
 
