@@ -19,6 +19,7 @@ from resources.words import DiskField, disks, once
 PATIENCE = 10.0  # seconds for drbdsetup to say what is
 HANDLER_PATIENCE = 45.0  # a promotion without the peer waits for the fence-peer handler
 ROLES = ("primary", "secondary")
+HELD_OPEN = "held open"  # DRBD's word for a device that is busy
 NO_SUCH = ("No such resource", "not defined", "unknown resource", "Unknown resource")
 
 
@@ -78,7 +79,23 @@ class Demote(_Switch):
         return f"disk {self.resource} demoted"
 
     async def run(self, machine: Machine) -> None:
-        await self._drbdadm(machine, "secondary")
+        try:
+            await self._drbdadm(machine, "secondary")
+        except MachineError as e:
+            if HELD_OPEN not in str(e):
+                raise
+            raise MachineError(f"{e}; {await self._users(machine)}") from e
+
+    async def _users(self, machine: Machine) -> str:
+        """Who keeps it from going: the refusal is told even where they cannot be found."""
+        try:
+            devices = await machine.run("drbdadm", "sh-dev", self.resource, timeout=PATIENCE)
+            numbers = [await machine.device_number(device) for device in devices.out.split()]
+            found = [user for number in numbers if number for user in await machine.users(number)]
+        except MachineError as e:
+            return f"who holds it could not be found: {e}"
+        named = ", ".join(str(user) for user in found[:5])
+        return f"held by {named}" if named else "no process holds it: a mount, a loop or a mapped device may (lsblk)"
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,13 @@ class Process:
     command: str
     state: str
     waits: str = ""
+    container: str | None = None  # the domain that it is in, "" for the host itself; None where nobody asked
 
     def __str__(self) -> str:
-        """nfsd (1234, D in nfsd_vfs_write)"""
-        return f"{self.command} ({self.pid}, {self.state}{f' in {self.waits}' if self.waits else ''})"
+        """nfsd (1234, D in nfsd_vfs_write, container nfs)"""
+        waits = f" in {self.waits}" if self.waits else ""
+        where = "" if self.container is None else f", container {self.container}" if self.container else ", on the host"
+        return f"{self.command} ({self.pid}, {self.state}{waits}{where})"
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,10 @@ class Machine(Protocol):
 
     async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
         """Processes with a file, directory, root or map on what is mounted at `target`."""
+
+    async def users(self, number: str) -> tuple[Process, ...]:
+        """Who has the device by that number (major:minor) open, or uses a filesystem on it, wherever that is mounted,
+        and in which container. Raises MachineError."""
 
     async def device_number(self, device: str) -> str | None:
         """major:minor of a block device node of the host; None when it does not exist."""

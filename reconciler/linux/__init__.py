@@ -28,6 +28,7 @@ import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
@@ -214,13 +215,18 @@ class Linux(Machine):
 
     async def holders(self, target: str, *, domain: str | None) -> tuple[Process, ...]:
         there = [one for one in await self.mounts(domain) if one.target == target]
-        if not there:
-            return ()
+        return await self._held(there[-1].device, target) if there else ()
+
+    async def users(self, number: str) -> tuple[Process, ...]:
+        found = await self._held(number, f"device {number}")
+        return tuple(replace(one, container=orphans.domain_of(one.pid)) for one in found)
+
+    async def _held(self, number: str, what: str) -> tuple[Process, ...]:
         try:
             async with asyncio.timeout(HOLDERS_PATIENCE):
-                return await asyncio.to_thread(proc.holders, there[-1].device)
+                return await asyncio.to_thread(proc.holders, number)
         except TimeoutError as e:
-            raise MachineError(f"who holds {target} could not be found within {HOLDERS_PATIENCE:.0f} s") from e
+            raise MachineError(f"who holds {what} could not be found within {HOLDERS_PATIENCE:.0f} s") from e
 
     async def device_number(self, device: str) -> str | None:
         try:

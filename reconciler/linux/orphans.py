@@ -52,6 +52,15 @@ def scopes(domain: str, root: Path = CGROUPS) -> Iterator[tuple[int, Path]]:
             yield int(found[2]), entry
 
 
+def domain_of(pid: int, root: Path = proc.PROC) -> str:
+    """The domain that the process is in, as its cgroup names it; "" for one of the host itself."""
+    for word in proc.read(root / str(pid) / "cgroup").split("/"):
+        name = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), word.strip())
+        if found := _NAME.match(name):
+            return found[1].split("-", 2)[2]
+    return ""
+
+
 def machine_names(domain: str, pid: int) -> frozenset[str]:
     """What libvirt calls that run of the domain: the name as it is, as 7 and later make it fit, as those before do."""
     before = f"lxc-{pid}-"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import stat
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -114,7 +115,8 @@ def mounts(pid: int | str) -> tuple[Mounted, ...]:
 
 
 def holders(device: str) -> tuple[Process, ...]:
-    """Processes with a file, directory, root or map on the filesystem by that device number (major:minor)."""
+    """Processes with a file, directory, root or map on the filesystem by that device number (major:minor), or with the
+    device itself open."""
     major, _, minor = device.partition(":")
     number = os.makedev(int(major), int(minor))
     found = []
@@ -132,7 +134,7 @@ def process(pid: int) -> Process:
 
 
 def _uses(entry: Path, device: int) -> bool:
-    if any(_device(link) == device for link in _links(entry)):
+    if any(_is_on(link, device) for link in _links(entry)):
         return True
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}"
     return any(line.split(" ", 5)[3] == wanted for line in read(entry / "maps").splitlines() if line.count(" ") > 4)
@@ -144,8 +146,10 @@ def _links(entry: Path) -> Iterator[Path]:
         yield from sorted((entry / "fd").iterdir())
 
 
-def _device(link: Path) -> int | None:
+def _is_on(link: Path, device: int) -> bool:
+    """Is that file on the device, or the device itself?"""
     try:
-        return link.stat().st_dev
+        found = link.stat()
     except OSError:
-        return None
+        return False
+    return found.st_dev == device or (stat.S_ISBLK(found.st_mode) and found.st_rdev == device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -255,6 +256,16 @@ class SimMachine:
         await self.takes(0.05)
         place = self._place_or_none(domain)
         return tuple(place.holders.get(target, ())) if place else ()
+
+    async def users(self, number: str) -> tuple[Process, ...]:
+        await self.takes(0.05)
+        return tuple(
+            replace(process, container=place.domain or "")
+            for place in self.sim.places()
+            for mounted in place.mounts
+            if mounted.device == number
+            for process in (*place.holders.get(mounted.target, ()), *([self._orphan(place)] if place.stuck else ()))
+        )
 
     async def device_number(self, device: str) -> str | None:
         await self.alive()

@@ -15,7 +15,7 @@ from reconciler.sim.drbd import GOES_ON
 from resources.disk import Demote, DiskKind, DiskSpec, Promote
 from resources.drbd import Copy, Disk, Peer, Volume, parse, said_by
 from resources.kind import Role
-from resources.machine import Finished, MachineError, Unavailable
+from resources.machine import Finished, MachineError, Process, Unavailable
 from tests.unit.support import CAPTURED, Printing, bring, captured, hosts, machine, parts, simulated, texts
 
 KIND = DiskKind()
@@ -417,3 +417,21 @@ async def test_alone_it_is_promoted_only_when_the_peer_is_surely_outdated() -> N
     world.handle_fencing(marks)
     await bring(KIND, HOME, Role.ACTIVE, hands)
     assert world.disks["nfs-home"].copies["hosta"].role == "Primary"
+
+
+async def test_a_demotion_that_finds_the_disk_busy_names_who_holds_it_and_where() -> None:
+    class Busy(Printing):
+        async def users(self, number: str) -> tuple[Process, ...]:
+            return (Process(12, "less", "S", container="nfs"), Process(34, "dd", "D", "io_schedule", container=""))
+
+        async def device_number(self, device: str) -> str | None:
+            return "147:1"
+
+    refusal = captured("drbdadm-secondary-busy.txt").rpartition("exit ")[0]
+    busy = Busy(hosts().hosts["hosta"], Finished(11, "/dev/drbd1\n", refusal))
+    with pytest.raises(MachineError) as refused:
+        await Demote("", "nfs-home").run(busy)
+    assert str(refused.value) == (
+        "DRBD refuses to make nfs-home secondary: Device is held open by someone; "
+        "held by less (12, S, container nfs), dd (34, D in io_schedule, on the host)"
+    )

@@ -63,6 +63,19 @@ def test_another_partition_and_a_name_that_libvirt_made_fit(tmp_path: Path, doma
     assert list(orphans.scopes(domain, tmp_path)) == [(7, tmp_path / cgroup)]
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "domain"),
+    [
+        (r"0::/machine.slice/machine-lxc\x2d7\x2dnfs\x2dold.scope/libvirt/init.scope", "nfs-old"),
+        ("0::/system.slice/ssh.service", ""),
+    ],
+)
+def test_which_container_a_process_is_in(tmp_path: Path, cgroup: str, domain: str) -> None:
+    (tmp_path / "34").mkdir()
+    (tmp_path / "34" / "cgroup").write_text(f"{cgroup}\n")
+    assert orphans.domain_of(34, tmp_path) == domain
+
+
 def test_a_host_without_containers_has_none(tmp_path: Path) -> None:
     assert orphans.orphaned("nfs", tmp_path) == []
 
