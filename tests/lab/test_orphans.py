@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+
+import pytest
+
 from examples.lab import breaks, rig
 
 
@@ -19,6 +24,41 @@ def test_what_a_dead_controller_left_is_ended_and_the_service_goes_on(nfs: str) 
         found = client.end()
     assert (found["lost"], found["wrong"]) == (0, 0), found
 
+
+@pytest.mark.parametrize("deed", ["AWAY", "RESTART"])
+def test_libvirtd_away_or_restarted_changes_nothing(nfs: str, deed: str) -> None:
+    """The same init afterwards, the client wrote on all the while, and no step was run."""
+    before, steps = _init(), _steps(nfs)
+    with rig.writing() as client:
+        if deed == "AWAY":
+            rig.on("hosta", "sh", "-c", STOP_LIBVIRTD)
+            try:
+                rig.until("libvirtd being away is unknown", lambda: rig.status(nfs)["state"] == "Unknown", 60)
+                time.sleep(AWAY)
+            finally:
+                rig.on("hosta", "systemctl", "start", "libvirtd")
+        else:
+            rig.on("hosta", "systemctl", "restart", "libvirtd")
+        rig.ready(nfs, "hosta")
+        client.writes_on(30)
+        found = client.end()
+    assert (found["lost"], found["wrong"]) == (0, 0), found
+    assert _init() == before
+    assert _steps(nfs) == steps
+
+
+def _init() -> str:
+    return rig.on("hosta", "bash", "-s", stdin=f"{breaks.WAYS}init").strip()
+
+
+def _steps(service: str) -> list[str]:
+    """What the agents did, by the events in etcd."""
+    lines = rig.hactl("events", service, "-o", "json").stdout.splitlines()
+    return [line for line in lines if json.loads(line)["kind"] in ("step", "failed")]
+
+
+AWAY = 30.0  # seconds
+STOP_LIBVIRTD = "systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
 
 # Its init's PID. libvirtd is stopped for good: its sockets would start it again.
 DIES = """I=$(init)
