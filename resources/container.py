@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address
 
 from resources import machine as world
 from resources.kind import Condition, Kind, Model, Role, Service, Stage, Step
@@ -16,12 +16,10 @@ GRACE = 15.0  # seconds for its init to power off
 
 
 class ContainerSpec(Model):
-    """`warm`: it may run on the standby. Not so where a disk that only one host has is mounted before it starts.
-    `ips`: the service's addresses, which nothing that an earlier run left may have."""
+    """`warm`: it may run on the standby. Not so where a disk that only one host has is mounted before it starts."""
 
     domain: str
     warm: bool = True
-    ips: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class KillOrphans(Step):
     """Of a run whose controller is gone, through their cgroup."""
 
     domain: str
-    ips: frozenset[str] = frozenset()
     down = True
     timeout = 20.0
 
@@ -87,7 +84,7 @@ class KillOrphans(Step):
     async def run(self, machine: Machine) -> None:
         await machine.kill_orphans(self.domain)
         left = await machine.container(self.domain)
-        if had := sorted(left.stuck_addresses & self.ips):
+        if had := _had(left):
             raise MachineError(f"{_stuck(self.domain, left)}, and may still have {', '.join(had)}")
 
 
@@ -101,8 +98,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
         if service.container is None or service.container.of is not None or service.domain is None:
             return ()
         warm = all(disk.where != "host" for disk in disks(service))
-        ips = frozenset(str(ip_interface(one.address).ip) for one in service.get("addresses"))
-        return (ContainerSpec(domain=service.domain, warm=warm, ips=ips),)
+        return (ContainerSpec(domain=service.domain, warm=warm),)
 
     def key(self, spec: ContainerSpec) -> str:
         return spec.domain
@@ -115,7 +111,7 @@ class ContainerKind(Kind[ContainerSpec, world.Container]):
 
     def plan(self, spec: ContainerSpec, role: Role, seen: world.Container) -> list[Step]:
         wanted = _wanted(spec, role)
-        kill: list[Step] = [KillOrphans("its controller is gone", spec.domain, spec.ips)] if _blocks(spec, seen) else []
+        kill: list[Step] = [KillOrphans("its controller is gone", spec.domain)] if _blocks(spec, seen) else []
         if wanted and not seen.running and seen.defined:
             start = Start if spec.warm else StartAlone
             return [
@@ -162,7 +158,13 @@ def _wanted(spec: ContainerSpec, role: Role) -> bool:
 
 def _blocks(spec: ContainerSpec, seen: world.Container) -> bool:
     """Is there something of an earlier run that can still be ended, or may hold what only one host may have?"""
-    return bool(seen.orphans or seen.stuck_addresses & spec.ips)
+    return bool(seen.orphans or _had(seen))
+
+
+def _had(seen: world.Container) -> list[str]:
+    """Addresses that others reach: of this service, or of a guest, of which the spec here knows nothing."""
+    found = ((ip, ip_address(ip)) for ip in sorted(seen.stuck_addresses))
+    return [text for text, ip in found if not ip.is_loopback and not ip.is_link_local]
 
 
 def _left(spec: ContainerSpec, seen: world.Container) -> str:

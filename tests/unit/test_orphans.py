@@ -101,9 +101,8 @@ def test_they_are_named_and_count_as_held() -> None:
 # -- killed, and in D --------------------------------------------------------------------------------------------------
 
 WAITS = Process(34, "nfsd", "D", "drbd_al_begin_io")
-STUCK = Container(True, False, stuck=(WAITS,), stuck_addresses=frozenset({"127.0.0.1", "192.0.2.77"}))
+STUCK = Container(True, False, stuck=(WAITS,), stuck_addresses=frozenset({"127.0.0.1", "fe80::1"}))
 HAD = Container(True, False, stuck=(WAITS,), stuck_addresses=frozenset({"192.0.2.10"}))
-WITH_IP = ContainerSpec(domain="nfs", ips=frozenset({"192.0.2.10"}))
 EXT4, OF_A_DISK = "1 0 254:0 / / rw - ext4 /dev/vda rw\n", "2 1 147:3 / /export rw - ext4 /dev/drbd3 rw\n"
 KILLED, SPARED, EXITS = "0000000000000100", "0000000000000000", "4"
 
@@ -154,10 +153,10 @@ def test_the_addresses_of_a_network_namespace() -> None:
 
 
 def test_what_is_stuck_and_holds_nothing_is_named_and_blocks_nothing() -> None:
-    assert [str(step) for step in KIND.plan(WITH_IP, Role.ACTIVE, STUCK)] == ["start container nfs"]
-    assert KIND.held(WITH_IP, STUCK) == ""
+    assert [str(step) for step in KIND.plan(SPEC, Role.ACTIVE, STUCK)] == ["start container nfs"]
+    assert KIND.held(SPEC, STUCK) == ""
     running = Container(True, True, 7, "7-1", stuck=STUCK.stuck, stuck_addresses=STUCK.stuck_addresses)
-    (one,) = KIND.conditions(WITH_IP, Role.ACTIVE, running)
+    (one,) = KIND.conditions(SPEC, Role.ACTIVE, running)
     assert not one.broken
     assert one.reason == (
         "what is left of an earlier run of container nfs was killed and does not die: "
@@ -166,7 +165,7 @@ def test_what_is_stuck_and_holds_nothing_is_named_and_blocks_nothing() -> None:
 
 
 def test_what_is_stuck_where_an_address_of_the_service_is_blocks() -> None:
-    kill = KIND.plan(WITH_IP, Role.ACTIVE, HAD)[0]
+    kill = KIND.plan(SPEC, Role.ACTIVE, HAD)[0]
     assert str(kill) == "end what is left of container nfs"
-    assert "nfsd (34, D in drbd_al_begin_io)" in KIND.held(WITH_IP, HAD)
-    assert [one.broken for one in KIND.conditions(WITH_IP, Role.STANDBY, HAD)] == [True]
+    assert "nfsd (34, D in drbd_al_begin_io)" in KIND.held(SPEC, HAD)
+    assert [one.broken for one in KIND.conditions(SPEC, Role.STANDBY, HAD)] == [True]
