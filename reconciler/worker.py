@@ -33,6 +33,7 @@ from reconciler.transfers import GONE, SETTLING, Memory, Parts, Transfers
 from resources.kind import AnyPart, Role, Step
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
+UNREADABLE = 5.0  # seconds between looks at what could not be read: nothing tells when it can be again
 NEVER = float("-inf")
 
 
@@ -412,6 +413,8 @@ class Worker:
             return SETTLING
         if status.state in ("Starting", "Moving", "Stopping"):
             return SETTLING * 2
+        if status.state == "Unknown":
+            return min(UNREADABLE, self._p.resync)
         return self._p.resync * (0.9 + self._p.machine.random() / 5)
 
 
