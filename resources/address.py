@@ -169,7 +169,11 @@ class AddressKind(Kind[AddressSpec, tuple[Address, ...]]):
     def conditions(self, spec: AddressSpec, role: Role, seen: tuple[Address, ...]) -> list[Condition]:
         if role is not Role.ACTIVE:
             return [Condition(f"address {one.address} is on {one.interface}") for one in seen]
-        found = [Condition(f"address {one.address} {_wrong(spec, one)}") for one in seen if _wrong(spec, one)]
+        found = [
+            Condition(f"address {one.address} {_wrong(spec, one)}", cause=_cause(one))
+            for one in seen
+            if _wrong(spec, one)
+        ]
         if not seen:
             found.append(Condition(f"address {spec.address} is missing on {spec.interface}"))
         if any("tentative" in one.flags and not _wrong(spec, one) for one in seen):
@@ -203,6 +207,13 @@ def _wrong(spec: AddressSpec, one: Address) -> str:
     if DUPLICATE in one.flags:
         return f"is in use by {one.rival} on {one.interface}: {WAY_OUT}"
     return "is in use by another machine (duplicate address detection)" if "dadfailed" in one.flags else ""
+
+
+def _cause(one: Address) -> str:
+    """Why it cannot stay, where somebody else is why, or ""."""
+    if DUPLICATE in one.flags:
+        return f"in use by {one.rival}"
+    return "duplicate address detection" if "dadfailed" in one.flags else ""
 
 
 def _claimed(one: Address) -> str:

@@ -206,7 +206,10 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         if seen is None:
             return [Condition(_not_configured(spec), broken=role is Role.ACTIVE)]
         if role is not Role.ACTIVE:
-            return [Condition(f"disk {spec.resource} is Primary here")] if seen.role == "Primary" else []
+            if seen.role == "Primary":
+                return [Condition(f"disk {spec.resource} is Primary here")]
+            bare = role is Role.STANDBY and _detached(seen)
+            return [Condition(f"disk {spec.resource} is Diskless here", broken=False)] if bare else []
         if seen.role != "Primary":
             behind = [
                 f" and {volume.disk}{_resync(seen, volume)}" for volume in seen.volumes if volume.disk not in CURRENT

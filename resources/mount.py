@@ -11,6 +11,8 @@ from resources.words import disks
 
 PATIENCE = 30.0  # seconds: an ext4 journal is replayed within that
 LINKS = "/dev/drbd/by-res"  # RESOURCE/VOLUME, by udev
+NAME = "/sys/dev/block/{}/uevent"  # DEVNAME=drbd1
+NOTED = "/sys/fs/ext4/{}/errors_count"  # since e2fsck last cleared them (kernel: fs/ext4/sysfs.c)
 TRIES = 20  # of an unmount that is busy, each after ending who uses it
 PAUSE = 0.25  # seconds between them
 
@@ -32,10 +34,12 @@ class MountSpec(Model):
 
 @dataclass(frozen=True)
 class MountSeen:
-    """What is mounted at the target, the topmost last, and the disk's device number when anything is."""
+    """What is mounted at the target, the topmost last, and the disk's device number when anything is. `errors`: as many
+    as the kernel has noted on the filesystem, asked where it has become read-only; 0: none, or it does not say."""
 
     there: tuple[Mounted, ...] = ()
     device: str | None = None
+    errors: int = 0
 
     @property
     def top(self) -> Mounted | None:
@@ -166,9 +170,9 @@ class MountKind(Kind[MountSpec, MountSeen]):
             return MountSeen()
         # Asking drbdadm takes a process. Where udev's link leads to what is mounted, there is nothing to ask.
         linked = await machine.device_number(f"{LINKS}/{spec.resource}/{spec.volume}")
-        if linked == there[-1].device:
-            return MountSeen(there, linked)
-        return MountSeen(there, await machine.device_number(await _device(spec, machine)))
+        if linked != there[-1].device:
+            linked = await machine.device_number(await _device(spec, machine))
+        return MountSeen(there, linked, _errors(spec, there[-1], machine))
 
     def plan(self, spec: MountSpec, role: Role, seen: MountSeen) -> list[Step]:
         if role is not Role.ACTIVE:
@@ -191,9 +195,7 @@ class MountKind(Kind[MountSpec, MountSeen]):
             case top if top.device != seen.device:
                 return [Condition(f"{top.source} is mounted at {spec.target} instead of disk {spec.resource}")]
             case top if top.readonly and not spec.readonly:
-                return [
-                    Condition(f"{spec.target} is mounted read-only: by hand, or the kernel saw an error on it (dmesg)")
-                ]
+                return [_readonly(spec, seen)]
         return []
 
     def wants(self, spec: MountSpec, role: Role) -> str:
@@ -209,6 +211,25 @@ class MountKind(Kind[MountSpec, MountSeen]):
 
     def topics(self, spec: MountSpec) -> frozenset[str]:
         return frozenset({f"mounts/{spec.domain or ''}"})
+
+
+def _errors(spec: MountSpec, top: Mounted, machine: Machine) -> int:
+    """What ext4 has noted of its own filesystem; other filesystems tell nobody but dmesg."""
+    if not top.readonly or spec.readonly or top.fstype != "ext4":
+        return 0
+    lines = (machine.read(NAME.format(top.device)) or "").splitlines()
+    name = next((line.removeprefix("DEVNAME=") for line in lines if line.startswith("DEVNAME=")), "")
+    noted = (machine.read(NOTED.format(name)) or "").strip() if name else ""
+    return int(noted) if noted.isdecimal() else 0
+
+
+def _readonly(spec: MountSpec, seen: MountSeen) -> Condition:
+    """A count stays until the filesystem is checked, so it is told as what it is: what the kernel has noted."""
+    if not seen.errors:
+        return Condition(f"{spec.target} is mounted read-only: by hand, or the kernel saw an error on it (dmesg)")
+    errors = "an error" if seen.errors == 1 else f"{seen.errors} errors"
+    cause = f"the kernel has noted {errors} on the filesystem of disk {spec.resource} (dmesg; e2fsck)"
+    return Condition(f"{spec.target} is mounted read-only", cause=cause)
 
 
 def _holds(seen: MountSeen) -> bool:

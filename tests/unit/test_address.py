@@ -124,6 +124,20 @@ def test_its_state_is_said_in_a_few_words() -> None:
     assert KIND.says(V6, (has("2001:db8::10/64", "eth0", "permanent", "tentative"),)) == "on eth0 tentative"
 
 
+@pytest.mark.parametrize(
+    ("spec", "seen", "cause"),
+    [
+        (V4, (in_use("192.0.2.10/24", DUPLICATE),), f"in use by {RIVAL}"),
+        (V6, (in_use("2001:db8::10/64", DUPLICATE, "dadfailed"),), f"in use by {RIVAL}"),
+        (V6, (has("2001:db8::10/64", "eth0", "dadfailed"),), "duplicate address detection"),
+        (V4, (has("192.0.2.10/24", "eth1"),), ""),
+        (V4, (), ""),
+    ],
+)
+def test_a_cause_is_said_where_it_is_known(spec: AddressSpec, seen: tuple[Address, ...], cause: str) -> None:
+    assert KIND.conditions(spec, Role.ACTIVE, seen)[0].cause == cause
+
+
 def test_what_somebody_says_makes_no_service_unready() -> None:
     assert [one.broken for one in KIND.conditions(V4, Role.ACTIVE, (in_use("192.0.2.10/24"),))] == [False]
     assert [one.broken for one in KIND.conditions(V4, Role.ACTIVE, (in_use("192.0.2.10/24", DUPLICATE),))] == [True]

@@ -233,6 +233,12 @@ def test_a_healthy_disk_has_nothing_to_say_in_either_role() -> None:
     assert KIND.conditions(HOME, Role.STANDBY, disk("Secondary")) == []
 
 
+def test_a_standby_that_has_no_disk_under_it_says_so_and_a_host_that_is_to_have_none_does_not() -> None:
+    found = KIND.conditions(HOME, Role.STANDBY, disk("Secondary", "Diskless"))
+    assert [(one.reason, one.broken) for one in found] == [("disk nfs-home is Diskless here", False)]
+    assert KIND.conditions(HOME, Role.ABSENT, disk("Secondary", "Diskless")) == []
+
+
 def test_a_primary_where_none_should_be_is_told_and_held() -> None:
     assert [one.reason for one in KIND.conditions(HOME, Role.STANDBY, disk("Primary"))] == [
         "disk nfs-home is Primary here"

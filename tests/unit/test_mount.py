@@ -180,3 +180,32 @@ async def test_a_disk_that_drbd_does_not_know_is_named() -> None:
     host.mount(host.base, mounted(target="/export/home"))
     with pytest.raises(MachineError, match="drbdadm knows no device of disk other"):
         await KIND.observe(spec(resource="other", domain=None), hands)
+
+
+# -- why it is read-only -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("noted", "cause"),
+    [
+        ("0\n", ""),
+        ("1\n", "the kernel has noted an error on the filesystem of disk nfs-home (dmesg; e2fsck)"),
+        ("3\n", "the kernel has noted 3 errors on the filesystem of disk nfs-home (dmesg; e2fsck)"),
+        ("nonsense", ""),
+        (None, ""),
+    ],
+)
+@simulated
+async def test_what_the_kernel_has_noted_is_the_cause_and_nothing_else(noted: str | None, cause: str) -> None:
+    _, host, hands = primary()
+    await bring(KIND, spec(), Role.ACTIVE, hands)
+    host.files["/sys/dev/block/147:1/uevent"] = "MAJOR=147\nMINOR=1\nDEVNAME=drbd1\nDEVTYPE=disk\n"
+    if noted is not None:
+        host.files["/sys/fs/ext4/drbd1/errors_count"] = noted
+    place = host.domains["nfs"].place
+    assert place is not None
+    host.remount(place, "/export/home", readonly=True)
+    (found,) = KIND.conditions(spec(), Role.ACTIVE, await KIND.observe(spec(), hands))
+    assert found.cause == cause
+    assert found.reason.startswith("/export/home is mounted read-only")
+    assert ("by hand, or" in found.reason) == (not cause)
