@@ -9,7 +9,7 @@ is drift at any time. A service whose disks are not all of one role is named as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.observe import Snapshot
 from resources.kind import Role
@@ -62,27 +62,34 @@ def found(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> dict[str, 
                 part.kind.says(part.spec, seen),
                 "; ".join(one.cause for one in told if one.cause),
             )
-    if halves := _half_switched(snapshot):
-        wrong[DISKS] = Wrong(halves, "all Primary" if role is Role.ACTIVE else "all Secondary", "some of each")
+    if halves := _half_switched(snapshot, role):
+        wrong[DISKS] = halves
     return wrong
 
 
-def _half_switched(snapshot: Snapshot) -> str:
-    """`half-switched: nfs-home is Primary here, nfs-state is not`, or ""."""
-    here = {
-        part.kind.key(part.spec): bool(part.kind.held(part.spec, seen))
-        for part, seen in snapshot.known()
-        if _is_disk(part.id)
-    }
-    held = sorted(name for name, there in here.items() if there)
-    others = sorted(name for name, there in here.items() if not there)
+def _half_switched(snapshot: Snapshot, role: Role) -> Wrong | None:
+    """`half-switched: nfs-home is Primary here, nfs-state is not`, and which should be."""
+    disks = [(part, seen) for part, seen in snapshot.known() if is_disk(part.id)]
+    held = sorted(part.kind.key(part.spec) for part, seen in disks if part.kind.held(part.spec, seen))
+    others = sorted(part.kind.key(part.spec) for part, seen in disks if not part.kind.held(part.spec, seen))
     if not held or not others:
-        return ""
-    return f"half-switched: {', '.join(held)} {_is(held)} Primary here, {', '.join(others)} {_is(others)} not"
+        return None
+    says = sorted((part.kind.key(part.spec), role_of(part.kind.says(part.spec, seen))) for part, seen in disks)
+    return Wrong(
+        f"half-switched: {', '.join(held)} {_is(held)} Primary here, {', '.join(others)} {_is(others)} not",
+        f"{', '.join(name for name, _ in says)} {'Primary' if role is Role.ACTIVE else 'Secondary'}",
+        ", ".join(f"{name} {said}" for name, said in says),
+    )
 
 
-def _is_disk(id: str) -> bool:
+def is_disk(id: str) -> bool:
+    """A disk's, by the part's id."""
     return id.startswith("disk/")
+
+
+def role_of(says: str) -> str:
+    """A disk's role, of what its kind says of it: `Primary, UpToDate; …` -> Primary."""
+    return says.partition(",")[0]
 
 
 def _is(names: list[str]) -> str:
@@ -90,7 +97,12 @@ def _is(names: list[str]) -> str:
 
 
 def compare(before: Open, wrong: Mapping[str, Wrong], now: float) -> tuple[dict[str, Seen], list[News]]:
-    """What is open now, and what is to be told: each drift once when it appears and once when it is gone."""
+    """What is open now, and what is to be told: each drift once when it appears and once when it is gone. Its words
+    stay those of its first moment; a cause may become known later."""
     news = [News(id, seen.wrong, now - seen.since) for id, seen in sorted(before.items()) if id not in wrong]
     news += [News(id, one) for id, one in sorted(wrong.items()) if id not in before]
-    return {id: before.get(id, Seen(one, now)) for id, one in wrong.items()}, news
+    return {id: _known(before.get(id, Seen(one, now)), one) for id, one in wrong.items()}, news
+
+
+def _known(seen: Seen, now: Wrong) -> Seen:
+    return seen if seen.wrong.cause or not now.cause else replace(seen, wrong=replace(seen.wrong, cause=now.cause))

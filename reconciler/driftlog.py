@@ -87,7 +87,8 @@ class DriftLog:
         for part, _, steps in asked(snapshot, verdict.role, dropped):
             ids = {part.id, *({drift.DISKS} if part.kind.name == "disk" else ())} & self._open.keys()
             for id in sorted(ids):
-                self._by[id] = (*self._by.get(id, ()), *(step.done for step in steps if step in done))[-5:]
+                run = (*self._by.get(id, ()), *(step.done for step in steps if step in done))
+                self._by[id] = tuple(dict.fromkeys(run))[-5:]
 
     def open(self) -> dict[str, OpenDrift]:
         """As the status has them."""

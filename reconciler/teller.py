@@ -36,7 +36,7 @@ class Teller:
         ).model_copy(
             update={
                 "resource": news.resource,
-                "reason": wrong.cause if kind == "drift" else ", ".join(by),
+                "reason": _unsaid(wrong) if kind == "drift" else ", ".join(by),
                 "expected": wrong.expected or None,
                 "observed": wrong.observed or None,
                 "cause": wrong.cause or None,
@@ -74,3 +74,8 @@ class Teller:
             seconds=None if seconds is None else round(seconds, 3),
             epoch=epoch or None,
         )
+
+
+def _unsaid(wrong: drift.Wrong) -> str:
+    """Its cause, where the clause has not said so already."""
+    return "" if wrong.cause in wrong.reason else wrong.cause

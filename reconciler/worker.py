@@ -401,7 +401,8 @@ class Worker:
             note = f"the copy of disk {marked[0]} on {self._p.machine.host} has missed writes"
         idle = Verdict(Role.STANDBY, Intent.NONE, note)
         status = judge(view, self._p.machine.host, snapshot, idle, self._memory.trouble, dropped)
-        self._p.publisher.status(self.name, status.model_copy(update={"witness": self._p.proofs.witness(view)}))
+        more = {"witness": self._p.proofs.witness(view), "drifts": self._drifts.open()}
+        self._p.publisher.status(self.name, status.model_copy(update=more))
         return SETTLING if connected and not marked else 2 * FIRST_RETRY
 
     def _next(self, status: Status, outcome: Outcome) -> float:

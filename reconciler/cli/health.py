@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.cli import everywhere
+from reconciler.drift import DISKS, is_disk, role_of
 from reconciler.ownership import View
 from reconciler.pause import words
 from reconciler.records import Owner, Status, Witness
 from reconciler.spec import Pause
+from reconciler.status import host_of
 from resources.kind import Role
 
 IS_AGENT_RUNNING = everywhere.IS_AGENT_RUNNING
@@ -56,7 +58,7 @@ def health(view: View) -> Health:
         owner=owner.host if owner else "",
         epoch=owner.epoch if owner else view.epoch.epoch if view.epoch else 0,
         state=state,
-        reason="; ".join([*([reason] if reason else []), *_elsewhere(view), *_apart(view)]),
+        reason="; ".join(_told(view, reason)),
         since=since,
         obstacles={
             host: view.target_obstacles(host)
@@ -86,6 +88,39 @@ def _left(view: View) -> list[str]:
         for host, status in sorted(view.statuses.items())
         if host not in view.manifest.spec.hosts and host in view.sessions and status.state in TROUBLES
     ]
+
+
+def _told(view: View, reason: str) -> list[str]:
+    """The owner's reason, other hosts' trouble. Of a half-switched service both sides make one clause, and what each of
+    them says of a disk's role is in it."""
+    halves = _half_switched(view)
+    said = [reason] if reason and not (halves and reason.startswith("disk ")) else []
+    return [*([halves] if halves else []), *said, *_elsewhere(view, besides="disk " if halves else ""), *_apart(view)]
+
+
+def _half_switched(view: View) -> str:
+    """`half-switched: nfs-home is Primary on hosta, nfs-state is Primary on hostb; all are to be Primary on hosta`, or
+    "". While a plan explains it, no host calls it drift."""
+    there = {host: status for host, status in sorted(view.statuses.items()) if host in view.sessions}
+    if not any(DISKS in status.drifts for status in there.values()):
+        return ""
+    disks = sorted({id for status in there.values() for id in status.parts if is_disk(id)})
+    where = [(id.removeprefix("disk/"), _where(view, there, id)) for id in disks]
+    if all(place == f"is Primary on {host_of(view)}" for _, place in where):
+        return ""  # just put right
+    told = ", ".join(f"{disk} {place}" for disk, place in where)
+    return f"half-switched: {told}; all are to be Primary on {host_of(view)}"
+
+
+def _where(view: View, there: Mapping[str, Status], id: str) -> str:
+    """`is Primary on hosta`; `is Primary nowhere` only where every host has said so."""
+    roles = {host: role_of(status.parts[id].says) for host, status in there.items() if id in status.parts}
+    if primary := [host for host, role in roles.items() if role == "Primary"]:
+        return f"is Primary on {' and '.join(primary)}"
+    known = [host for host, role in roles.items() if role != "unknown"]
+    if set(view.manifest.spec.hosts) <= set(known):
+        return "is Primary nowhere"
+    return f"is not Primary on {' or '.join(known)}" if known else "cannot be read"
 
 
 def is_alive(view: View, owner: Owner) -> bool:
@@ -204,11 +239,12 @@ def _apart(view: View) -> list[str]:
     ]
 
 
-def _elsewhere(view: View) -> list[str]:
-    """Trouble on hosts that are not the owner."""
+def _elsewhere(view: View, *, besides: str) -> list[str]:
+    """Trouble on hosts that are not the owner; `besides`: how it begins where it is told already."""
     owner = view.owner.host if view.owner else view.wanted
     return [
         f"{host}: {status.reason or status.state}"
         for host, status in sorted(view.statuses.items())
         if host != owner and host in view.sessions and status.state in TROUBLES
+        if not (besides and status.reason.startswith(besides))
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from loguru import logger
+
 from reconciler.mirror import Mirror
 from reconciler.publish import EVENTS_LAST, Leases, Publisher
 from reconciler.records import Event, Progress, Status, parse
@@ -128,6 +130,18 @@ async def test_many_events_are_written_in_their_order_and_vanish_by_themselves()
         task.cancel()  # a week of a watch's heartbeats says nothing here
     await host.hands.sleep(EVENTS_LAST + 60)
     assert host.events() == []
+
+
+@simulated
+async def test_a_drift_is_in_the_log_as_fields_too() -> None:
+    told: list[dict[str, object]] = []
+    sink = logger.add(lambda message: told.append(message.record["extra"]))
+    logger.enable("reconciler")
+    drifted = {"resource": "unit/a.service", "expected": "active", "observed": "failed (failed)", "cause": "signal"}
+    fields = {"at": NOW, "host": "hosta", "kind": "drift", "text": "a.service is failed", **drifted}
+    Host().publisher.event("nfs", Event.model_validate(fields))
+    logger.remove(sink)
+    assert told == [{"service": "nfs", "host": "hosta", "kind": "drift", "reason": "", **drifted}]
 
 
 @simulated
