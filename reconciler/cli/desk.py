@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loguru import logger
+
 from reconciler.cli import config as configuration
 from reconciler.cli.config import Config
 from reconciler.cli.errors import Code, Refused
@@ -73,7 +75,10 @@ async def until_committed(attempt: Callable[[], Awaitable[T | None]], what: str)
 
 
 def at_desk(command: Callable[[Desk], Awaitable[T]]) -> T:
-    """Run a command on the etcd of the configuration."""
+    """Run a command on the etcd of the configuration. Its own lines are what there is to read: which member did not
+    answer is logged only with HACTL_DEBUG=1."""
+    if not os.environ.get("HACTL_DEBUG"):
+        logger.disable("reconciler")
 
     async def run() -> T:
         store = connect(configuration.load())

@@ -107,6 +107,26 @@ def _print(entry: Entry, as_json: bool) -> None:
 
 def event_line(event: Event) -> str:
     """2026-11-24 07:02:11Z  hosta    0.1s  192.0.2.10/24 removed: this host is not to have it"""
+    return f"{screen.moment(event.at)}  {event_words(event)}"
+
+
+def event_words(event: Event) -> str:
+    """The line without its moment. Of a drift: how the part differs, what is expected, why where it is known; of its
+    end: what put it right."""
     seconds = f"{event.seconds:6.1f}s" if event.seconds is not None else " " * 7
-    why = f": {event.reason}" if event.reason else ""
-    return f"{screen.moment(event.at)}  {event.host}  {seconds}  {event.text}{why}"
+    match event.kind:
+        case "drift":
+            wanted = f"; expected: {event.expected}" if event.expected else ""
+            why = f"; cause: {event.reason}" if event.reason else ""
+            text = f"drift: {event.text}{wanted}{why}"
+        case "repaired":
+            text = f"{event.text}; {put_right(event)}"
+        case _:
+            text = f"{event.text}{f': {event.reason}' if event.reason else ''}"
+    return f"{event.host}  {seconds}  {text}"
+
+
+def put_right(event: Event) -> str:
+    """What ended a drift."""
+    steps = ", ".join(event.by or ()) or event.reason
+    return f"repaired by: {steps}" if steps else "it went by itself"

@@ -24,6 +24,7 @@ class Scene:
     def __init__(self, entries: Sequence[Entry], revision: int) -> None:
         self._entries = {entry.key: entry for entry in entries}
         self.revision = revision
+        self.heard = 0.0  # when a watch of it last gave a sign of life, on the loop's clock
 
     def apply(self, change: Change) -> None:
         """What a watch told."""
@@ -173,10 +174,12 @@ async def follow(store: Store, scene: Scene) -> AsyncGenerator[tuple[Change, ...
 
 async def _pump(store: Store, scene: Scene, told: asyncio.Queue[tuple[Change, ...]]) -> None:
     """A watch whose past is compacted away is begun anew from what stands."""
-    after = scene.revision
+    after, clock = scene.revision, asyncio.get_running_loop().time
+    scene.heard = scene.heard or clock()
     while True:
         try:
             async for changes in store.watch(ROOT, after):
+                scene.heard = clock()
                 told.put_nowait(changes)
                 after = max([after, *(change.revision for change in changes)])
         except Compacted:

@@ -72,6 +72,27 @@ service whose host is cut off from etcd before it has heard of the pause is put 
 
 Changes are refused meanwhile; hactl set SERVICE … --anyway and hactl apply record them for when it is resumed.
 """,
+    "drift": """What differs from what is wanted, and what its lines say
+
+Drift is what differs from the spec while no plan of ours explains it: an address that somebody removed, a unit that
+failed, a disk that was promoted by hand. What is coming up, moving or being put down is none. The host's agent puts it
+right at once, and tells of it twice: when it is seen, and when it is gone.
+
+    hactl drift                          what is open, then what was put right within a day
+    hactl drift SERVICE                  of one service; -o json: an object a line
+    hactl events SERVICE                 between the steps and decisions of a service, for 7 days
+    hactl watch                          as it happens
+
+EXPECTED is what this host should have, OBSERVED what was there when it was first seen. NOTE says why, where that is
+known (what systemd says of the unit, the MAC address of who has our address too, …; nothing is guessed), and what is
+being done about it. "stalled" needs you: it was tried in vain, or it is put right and undone again and again, and the
+line names who may be doing that. "it went by itself": none of our steps for this very part ended it; often a step for
+another part did (a check answers again once its unit was started).
+
+half-switched: the disks of a service are not all of one role on a host. Disks move together or not at all, so somebody
+switched one by hand. hactl status says which is Primary where, and where all are to be; each host's agent puts its own
+side right. A host without a session says nothing: what it holds is not known (hactl help takeover).
+""",
     "split-brain": """Split brain: two copies of a disk that both have writes of their own
 
 DRBD finds it when the hosts see each other again, and stays disconnected: StandAlone in hactl status SERVICE, on one
@@ -119,6 +140,7 @@ def command(
     hactl help data-loss
     hactl help doctor
     hactl help drain
+    hactl help drift
     hactl help pause
     hactl help split-brain
     hactl help takeover

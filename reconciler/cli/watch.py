@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from reconciler.cli import screen
 from reconciler.cli.desk import Desk, at_desk
-from reconciler.cli.history import audit_line, event_line
+from reconciler.cli.history import audit_line, event_words
 from reconciler.cli.options import bare
 from reconciler.cli.scene import Scene, follow, look
-from reconciler.records import Audit, Event, Status, parse
-from reconciler.store import ROOT, Change, StoreError
+from reconciler.records import Audit, Event, Session, Status, parse, stamp
+from reconciler.store import ROOT, Change, Denied, StoreError
 
 AGAIN = 2.0  # seconds until etcd is asked again
+SILENCE = 8.0  # seconds without a sign of life: longer than the change to another member takes
 COLOUR_OF = {"failed": screen.RED, "drift": screen.YELLOW, "repaired": screen.GREEN}
 
 
@@ -35,30 +37,26 @@ def command(
 
 
 async def watch(desk: Desk, service: str) -> None:
-    """For ever, also while etcd is away. Raises Refused, and StoreError when it never answered."""
+    """For ever, also while etcd is away: what happened meanwhile is told once it is back. Raises Refused, Denied, and
+    StoreError when it never answered."""
     scene = await look(desk.store)
     if service:
         scene.view(service)  # raises: there is none
     teller = Watcher(service, scene)
     teller.begin()
+    clock, failed = asyncio.get_running_loop().time, 0.0
     while True:
         try:
             async with aclosing(follow(desk.store, scene)) as told:
                 async for changes in told:
+                    teller.etcd(away=scene.heard <= failed or clock() - scene.heard > SILENCE)
                     teller.tell(changes)
+        except Denied:
+            raise
         except StoreError as e:
-            print(f"{e}; what happens meanwhile is not seen. Asking again …", flush=True)
-        scene = await _anew(desk)
-        print("etcd answers again", flush=True)
-        teller.anew(scene)
-
-
-async def _anew(desk: Desk) -> Scene:
-    while True:
-        try:
-            return await look(desk.store)
-        except StoreError:
-            await asyncio.sleep(AGAIN)
+            failed = clock()
+            teller.etcd(away=True, why=str(e))
+        await asyncio.sleep(AGAIN)
 
 
 class Watcher:
@@ -67,47 +65,84 @@ class Watcher:
     def __init__(self, service: str, scene: Scene) -> None:
         self._service, self._scene = service, scene
         self._states: dict[tuple[str, str], tuple[str, str]] = {}
+        self._sessions: dict[str, str] = {}  # by host: the boot id
+        self._away = False
 
     def begin(self) -> None:
         """How things stand."""
-        for name in [self._service] if self._service else self._scene.services():
+        names = [self._service] if self._service else self._scene.services()
+        if not names:
+            print("There is no service yet: hactl apply -f FILE", flush=True)
+        self._sessions = {host: one.boot_id for host, one in self._scene.sessions().items()}
+        for host in self._scene.hosts():
+            if host not in self._sessions:
+                self._session_gone(host)
+        for name in names:
             for host, status in sorted(self._scene.statuses(name).items()):
                 self._state(name, host, status)
 
-    def anew(self, scene: Scene) -> None:
-        """After a time in which nothing was seen: what has changed of the states."""
-        self._scene = scene
-        self.begin()
+    def etcd(self, *, away: bool, why: str = "etcd does not answer") -> None:
+        """In one line when it goes, in one when it is back."""
+        if away == self._away:
+            return
+        self._away = away
+        text = f"{why}; the agents go on, what they do is shown when it is back" if away else "etcd answers again"
+        _print(_now(), "", text, screen.RED if away else screen.GREEN)
 
     def tell(self, changes: Iterable[Change]) -> None:
         """In the order in which it happened."""
         for change in changes:
             section, _, rest = change.key.removeprefix(ROOT).partition("/")
-            name = rest.partition("/")[0]
-            if change.entry is None or (section in ("events", "status") and self._service not in ("", name)):
-                continue
-            if section == "events" and (event := parse(Event, change.entry.value)):
-                _print(f"{event_line(event)}", COLOUR_OF.get(event.kind, ""), name)
-            elif section == "status" and (status := parse(Status, change.entry.value)):
-                self._state(name, rest.rpartition("/")[2], status)
-            elif section == "audit" and (audit := parse(Audit, change.entry.value)) and self._is_about(audit):
-                _print(audit_line(audit), "", "")
+            match section:
+                case "sessions":
+                    self._session(rest, change)
+                case "events" | "status" if self._service in ("", rest.partition("/")[0]):
+                    self._of_service(section, rest, change)
+                case "audit" if change.entry and (audit := parse(Audit, change.entry.value)):
+                    self._audit(audit)
 
-    def _is_about(self, audit: Audit) -> bool:
-        return self._service in ("", audit.what.removeprefix("service/"))
+    def _audit(self, audit: Audit) -> None:
+        if self._service in ("", audit.what.removeprefix("service/")):
+            print(audit_line(audit), flush=True)
+
+    def _of_service(self, section: str, rest: str, change: Change) -> None:
+        name = rest.partition("/")[0]
+        if change.entry is None:
+            return
+        if section == "events" and (event := parse(Event, change.entry.value)):
+            _print(event.at, name, event_words(event), COLOUR_OF.get(event.kind, ""))
+        elif section == "status" and (status := parse(Status, change.entry.value)):
+            self._state(name, rest.rpartition("/")[2], status)
 
     def _state(self, name: str, host: str, status: Status) -> None:
-        now = (status.state, status.reason)
-        if self._states.get((name, host)) == now:
+        now, before = (status.state, status.reason), self._states.get((name, host))
+        if before == now:
             return
         self._states[name, host] = now
+        # A reason that changes does so later than the state began.
+        moment = _now() if before is not None and before[0] == status.state else status.since
         why = f": {status.reason}" if status.reason else ""
-        line = f"{screen.moment(status.since)}  {host}           is {status.state}{why}"
-        _print(line, screen.colour_of(status.state), name)
+        _print(moment, name, f"{host}           is {status.state}{why}", screen.colour_of(status.state))
+
+    def _session(self, host: str, change: Change) -> None:
+        """An agent's that begins or is gone; its renewals are no news."""
+        session = parse(Session, change.entry.value) if change.entry else None
+        if session is None and self._sessions.pop(host, None) is not None:
+            self._session_gone(host)
+        elif session is not None and self._sessions.get(host) != session.boot_id:
+            self._sessions[host] = session.boot_id
+            _print(session.since, "", f"{host}           has a session: its agent is there", screen.GREEN)
+
+    def _session_gone(self, host: str) -> None:
+        text = f"{host}           has no session: its agent is away, or the host is (hactl status {host})"
+        _print(_now(), "", text, screen.RED)
 
 
-def _print(line: str, colour: str, name: str) -> None:
-    """The service's name goes behind the moment."""
-    moment, _, rest = line.partition("Z  ")
-    text = f"{moment}Z  {name:10}  {rest}" if name and rest else line
-    print(f"\x1b[{colour}m{text}\x1b[0m" if colour and screen.coloured() else text, flush=True)
+def _now() -> str:
+    return stamp(datetime.now(UTC))
+
+
+def _print(at: str, name: str, text: str, colour: str) -> None:
+    """`name`: of the service, "" where it is of all."""
+    line = f"{screen.moment(at)}  {name:10}  {text}"
+    print(f"\x1b[{colour}m{line}\x1b[0m" if colour and screen.coloured() else line, flush=True)
