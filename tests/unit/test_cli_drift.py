@@ -210,13 +210,14 @@ def test_the_note_of_one_drift_is_not_the_clause_of_another(capsys: Capture) -> 
     async def tell(cluster: Cluster, desk: Desk) -> None:
         hands.fault(cluster, "hosta", "systemctl start nfs.service", "hang")
         hands.unit(cluster, "hosta", "nfs", "nfs.service", "failed")
+        hands.remove_address(cluster, "hosta", "nfs", ADDRESS)
         await cluster.run(5)
         await drift.drift(desk, "", NOW, as_json=False)
 
     story(tell)
     lines = capsys.readouterr().out.splitlines()
-    (check,) = [line for line in lines if "check/" in line]
-    assert check.endswith("0/1 start nfs.service")
+    (address,) = [line for line in lines if "address/" in line]
+    assert address.endswith("0/2 start nfs.service")
 
 
 def test_what_a_standby_lacks_is_drift_too(capsys: Capture) -> None:
