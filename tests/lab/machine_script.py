@@ -19,7 +19,8 @@ from resources.machine import Machine, MachineError
 from resources.registry import KINDS
 
 SETTLES = 60.0  # seconds
-KINDS_TOLD = ("container", "disk", "mount", "address", "unit", "check")
+UNASKED = ("container", "disk", "mount", "address", "unit")
+ASKED = (*UNASKED, "check")  # of a service that is up: a stopped container has nowhere to ask from
 DEVICE = "/dev/watchdog1"
 
 
@@ -34,7 +35,7 @@ async def script(machine: Machine, manifest: ServiceManifest) -> list[str]:
 async def become(machine: Machine, manifest: ServiceManifest, role: Role) -> list[str]:
     """The steps to that role, each of them twice, and what is seen then."""
     told = [f"-- {role}"]
-    before = await look(machine, manifest)
+    before = await look(machine, manifest, UNASKED)
     for step in plan(before, role).steps:
         told += [await do(step, machine), f"again: {await do(step, machine)}"]
     after = await settled(machine, manifest, role)
@@ -42,13 +43,13 @@ async def become(machine: Machine, manifest: ServiceManifest, role: Role) -> lis
     told += [f"not well: {one}" for one in troubles(after, role)]
     told += [f"left to do: {step}" for step in plan(after, role).steps]
     for part, seen in after.known():
-        if part.kind.name in KINDS_TOLD:
+        if part.kind.name in ASKED:
             told.append(f"{part.id}: {part.kind.says(part.spec, seen)}")
     return told
 
 
-async def look(machine: Machine, manifest: ServiceManifest) -> Snapshot:
-    parts = tuple(part for part in take_apart(manifest.spec, KINDS) if part.kind.name in KINDS_TOLD)
+async def look(machine: Machine, manifest: ServiceManifest, kinds: tuple[str, ...]) -> Snapshot:
+    parts = tuple(part for part in take_apart(manifest.spec, KINDS) if part.kind.name in kinds)
     return await observe(parts, machine)
 
 
@@ -56,7 +57,7 @@ async def settled(machine: Machine, manifest: ServiceManifest, role: Role) -> Sn
     """Once nothing is to be said against it, or after a while."""
     ends = machine.monotonic() + SETTLES
     while True:
-        seen = await look(machine, manifest)
+        seen = await look(machine, manifest, ASKED if role is Role.ACTIVE else UNASKED)
         if (not troubles(seen, role) and not plan(seen, role).steps) or machine.monotonic() > ends:
             return seen
         await machine.sleep(0.5)
