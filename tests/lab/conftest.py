@@ -79,8 +79,7 @@ def restore() -> None:
     for host in rig.HOSTS:
         well(host)
     rig.on("witness", "systemctl", "start", "etcd")
-    for manifest in ("hosts.yaml", "nfs.yaml"):
-        rig.apply(EXAMPLES / manifest)
+    rig.apply("\n---\n".join((EXAMPLES / name).read_text() for name in ("hosts.yaml", "nfs.yaml")))
     rig.hactl("set", "nfs", "primary=hosta", "deadline=120", "failover=manual", "--anyway")
     rig.ready("nfs", "hosta")
     restored[:] = [rig.hactl("get", "service", "nfs", "-o", "json").stdout]
