@@ -57,6 +57,7 @@ class Containers:
         self._loop = asyncio.get_running_loop()
         self._connection: Any = None
         self._opening = threading.Lock()
+        self._turns = asyncio.Semaphore(max(2, os.cpu_count() or 1))  # of those that are being started
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="libvirt")
         _events()
 
@@ -124,7 +125,12 @@ class Containers:
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
     async def start(self, domain: str, timeout: float, answers: Callable[[int], bool]) -> None:
-        """Until `answers(init)`. Raises MachineError."""
+        """Until `answers(init)`. A few at a time: a host that boots has all of its services to start, and other things
+        to do in time. Raises MachineError."""
+        async with self._turns:
+            await self._start(domain, timeout, answers)
+
+    async def _start(self, domain: str, timeout: float, answers: Callable[[int], bool]) -> None:
         if not (await self.look(domain)).running:
             try:
                 await self._ask(lambda connection: _create(connection, domain), timeout)
