@@ -137,7 +137,7 @@ def _unguarded(
     host: str, views: Sequence[View], manifest: HostManifest | None, session: Session | None
 ) -> Iterator[Finding]:
     mine = [view.manifest for view in views if host in view.manifest.spec.hosts]
-    names = [one.metadata.name for one in mine if one.spec.failover == "automatic"]
+    names = [one.metadata.name for one in mine if one.spec.automatic]
     paused = [view.manifest.metadata.name for view in views if view.paused is not None]
     fenced = manifest is not None and manifest.spec.fencing is not None
     if not names or fenced or (session is not None and session.watchdog) or set(names) <= set(paused):

@@ -171,7 +171,7 @@ class Mirror:
         said = parse(Status, before.value) if before is not None else None
         if said is None or now is None:
             return True
-        return (said.role, said.state, said.revision, said.target) != (now.role, now.state, now.revision, now.target)
+        return _decided_by(said) != _decided_by(now)
 
     def _tell(self, key: str) -> None:
         section, rest = split(key)
@@ -314,3 +314,9 @@ class Mirror:
     def _since(self, entry: Entry) -> str:
         record = self._record(Outdated, entry)
         return record.since if record else ""
+
+
+def _decided_by(said: Status) -> tuple[object, ...]:
+    """Of a host's status, what others decide by; of a service that follows an engine, where that is too."""
+    fits = [(part, one.fit) for part, one in sorted(said.parts.items()) if one.fit is not None]
+    return said.role, said.state, said.revision, said.target, fits

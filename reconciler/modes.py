@@ -1,7 +1,8 @@
 """Modes, pure: what a spec of each mode may say, and which change of mode is safe.
 
 `exclusive` is on one host at a time, by the owner key. `everywhere` is on all of its hosts at once: it has no owner, so
-nothing of it may be what only one host can have.
+nothing of it may be what only one host can have. `follows` is exclusive too, on the host where an engine leads that
+decides by itself (Patroni): the engine runs in the container of a service that is everywhere, with this one as a guest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 EVERYWHERE = "everywhere"
+FOLLOWS = "follows"
 OF_A_MOVE = ("primary", "failover", "deadline", "gates")  # words about who has it and how that changes
 
 
@@ -17,6 +19,7 @@ def check(spec: Any) -> None:
     """A service's spec, its fields each valid by itself. Raises ValueError with what to write instead."""
     if spec.container is not None and spec.container.of is not None:
         _check_guest(spec)
+    _check_follows(spec)
     if spec.mode == EVERYWHERE:
         _check_everywhere(spec)
         return
@@ -25,6 +28,25 @@ def check(spec: Any) -> None:
             f"address {placed[0]} names a host, and it goes where the service goes: leave its host out "
             "(a host is for mode: everywhere)"
         )
+
+
+def _check_follows(spec: Any) -> None:
+    engine = getattr(spec, "engine", None)
+    if spec.mode != FOLLOWS:
+        if engine is not None:
+            raise ValueError("engine is for a service that goes where its engine leads: give it mode: follows")
+        return
+    if engine is None:
+        raise ValueError("mode is follows, and what it follows is not said: give it an engine, {patroni: 8008}")
+    if spec.container is None or spec.container.of is None:
+        raise ValueError(
+            "the engine runs on all hosts at once and this service only where it leads: give the engine a service with "
+            "mode: everywhere, and this one container: {of: THAT}"
+        )
+    if disks := getattr(spec, "disks", ()):
+        raise ValueError(f"disk {disks[0].resource} is not for mode: follows: the engine replicates its data itself")
+    if "failover" in spec.model_fields_set and spec.failover != "automatic":
+        raise ValueError("failover is the engine's to decide where mode is follows: leave it out")
 
 
 def _check_guest(spec: Any) -> None:

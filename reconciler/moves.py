@@ -95,6 +95,12 @@ def take_over(view: View, machine: Machine, session_revision: int, audit_id: str
     return still.plus(_set_primary(view, machine, machine.host, audit_id, audit_lease, why))
 
 
+def follow(view: View, machine: Machine, session_revision: int, audit_id: str, audit_lease: int, why: str) -> Txn:
+    """Set primary to this host: the engine that it follows has gone here by itself."""
+    still = Txn({session_key(machine.host): session_revision})
+    return still.plus(_set_primary(view, machine, machine.host, audit_id, audit_lease, why))
+
+
 def _set_primary(view: View, machine: Machine, host: str, audit_id: str, audit_lease: int, why: str) -> Txn:
     """An agent's own change of a spec, audited like a user's."""
     name = view.manifest.metadata.name

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.modes import EVERYWHERE
+from reconciler.modes import EVERYWHERE, FOLLOWS
 from reconciler.records import Death, Epoch, Owner, Session, Status
 from reconciler.spec import Drain, Pause, ServiceManifest
-from resources.kind import Role
+from resources.kind import Fit, Role
 from resources.words import disks
 
 OUT_OF_REACH = "etcd is out of reach: put down before another host takes it over"
@@ -63,7 +63,7 @@ class View:
     @property
     def automatic(self) -> bool:
         """Is it taken over without a human? While it is paused it is not."""
-        return self.manifest.spec.failover == "automatic" and self.paused is None
+        return self.manifest.spec.automatic and self.paused is None
 
     @property
     def paused(self) -> Pause | None:
@@ -84,6 +84,17 @@ class View:
     def everywhere(self) -> bool:
         """On all of its hosts at once, once an owner of before, when it was exclusive, has let go."""
         return self.manifest.spec.mode == EVERYWHERE
+
+    @property
+    def follows(self) -> bool:
+        """Is it where an engine of its own leads? `reconciler.follows`."""
+        return self.manifest.spec.mode == FOLLOWS
+
+    @property
+    def reads(self) -> bool:
+        """Does it follow a replica, and is at the primary only while there is none?"""
+        engine = getattr(self.manifest.spec, "engine", None)
+        return self.follows and engine is not None and engine.role == "replica"
 
     @property
     def alone(self) -> bool:
@@ -147,7 +158,8 @@ class Me:
     whose release was sent; `holds`: something exclusive of the service is seen here now; `connected`: the session's
     deadline has not passed, and etcd's news since it began are here; `guarded`: whatever the spec says by now, the
     session's last word counts the service as automatic; `safe`: nobody may take over what is automatic;
-    `ready`: this host could take it over now."""
+    `ready`: this host could take it over now; `fit`: how the engine that it follows fits here, None where that is not
+    known or it follows none."""
 
     host: str
     boot_id: str
@@ -158,6 +170,7 @@ class Me:
     guarded: bool = False
     safe: bool = True
     ready: bool = False
+    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,7 @@ def _exclusive(view: View, me: Me, idle: Role) -> Verdict:
         return _mine(view, me, idle)
     if view.wanted != me.host and not _stands_in(view, me.host):
         return Verdict(idle, Intent.NONE)
-    return _to_be_mine(view, idle)
+    return _to_be_mine(view, me, idle)
 
 
 def keeps(view: View, host: str) -> bool:
@@ -227,6 +240,8 @@ def takeover(view: View, me: Me) -> str:
     dead one.
     """
     hosts = view.manifest.spec.hosts
+    if view.follows:
+        return ""  # its engine decides
     if not (view.automatic and me.connected and me.ready) or view.manifest.metadata.deleted or me.host not in hosts:
         return ""
     if view.wanted in view.sessions or view.wanted == me.host:
@@ -246,8 +261,15 @@ def _is_mine(owner: Owner | None, me: Me) -> bool:
     return owner is not None and (owner.host, owner.boot_id) == (me.host, me.boot_id)
 
 
-def _to_be_mine(view: View, idle: Role) -> Verdict:
+def _leads(view: View, me: Me) -> bool:
+    """Where it follows an engine: does that lead here, or no other?"""
+    return not view.follows or bool(me.fit)
+
+
+def _to_be_mine(view: View, me: Me, idle: Role) -> Verdict:
     """This host is to have it; the owner key names nobody, or another incarnation."""
+    if not _leads(view, me):
+        return Verdict(idle, Intent.NONE, f"waits until its engine leads on {me.host}")
     if view.owner is None:
         return Verdict(Role.ACTIVE, Intent.CLAIM, "nobody owns it")
     if proof := view.death(view.owner):
@@ -284,9 +306,11 @@ def _mine(view: View, me: Me, idle: Role) -> Verdict:
     if (view.automatic or me.guarded) and not me.safe:
         return Verdict(idle, Intent.NONE, OUT_OF_REACH)
     if not _is_held(view.owner, me):
-        if view.wanted == me.host:
+        if view.wanted == me.host and _leads(view, me):
             return Verdict(Role.ACTIVE, Intent.CLAIM, "its own key, of an epoch that it no longer holds")
-        return Verdict(Role.STANDBY, Intent.RELEASE, f"moving to {view.wanted}")
+        elsewhere = view.wanted != me.host
+        why = f"moving to {view.wanted}" if elsewhere else f"its engine does not lead on {me.host}"
+        return Verdict(Role.STANDBY, Intent.RELEASE, why)
     if view.wanted == me.host:
         return Verdict(Role.ACTIVE, Intent.HOLD, epoch=epoch)
     if waits := _why_not_yet(view, me):
@@ -299,6 +323,9 @@ def _why_not_yet(view: View, me: Me) -> str:
     if not me.connected:
         return f"the move to {view.wanted} waits for etcd"
     obstacles = view.target_obstacles(view.wanted)
+    if view.follows and me.fit is Fit.FULLY and not obstacles and not (view.reads and me.host in view.drained):
+        goes = f"stays at the replica on {me.host} while that is healthy"
+        return goes if view.reads else f"goes to {view.wanted} once its engine leads there"
     return f"cannot move to {view.wanted}: {obstacles[0]}" if obstacles else ""
 
 

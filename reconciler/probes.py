@@ -172,17 +172,19 @@ class Probes:
 
     def __init__(self, machine: Machine, spawn: Spawn, changed: Callable[[], None]) -> None:
         self._machine = machine
-        self._gates, self._checks = Asked(machine, spawn, changed), Asked(machine, spawn, changed)
+        self._gates, self._engines, self._checks = (Asked(machine, spawn, changed) for _ in range(3))
 
     async def look(self, view: View, parts: tuple[AnyPart, ...]) -> Snapshot:
         """Read the rest, and take what checks and gates have answered. A move to this host begins with fresh answers
         of its gates: those before its spec was changed do not count."""
         here = self._machine.host
-        target = here in view.manifest.spec.hosts
-        gates = [part for part in _probed(parts) if part.kind.for_target and target]
+        could = _probed(parts) if here in view.manifest.spec.hosts else []
+        gates = [part for part in could if part.kind.for_target]
         await self._gates.keep(gates, view.revision if view.wanted == here else None)
+        await self._engines.keep([part for part in could if part.kind.always])
         rest = await observe(tuple(part for part in parts if not isinstance(part.kind, Probed)), self._machine)
         await self._gates.prompt()
+        await self._engines.prompt()
         return self._whole(parts, rest)
 
     async def follow(self, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]) -> Snapshot:
@@ -206,12 +208,15 @@ class Probes:
     def end(self) -> None:
         """The service is gone."""
         self._gates.end()
+        self._engines.end()
         self._checks.end()
 
     def _whole(self, parts: tuple[AnyPart, ...], rest: Snapshot) -> Snapshot:
         asked = _probed(parts)
-        unasked = {part.id: Pending() for part in asked}
-        return Snapshot(parts, {**rest.seen, **unasked, **self._gates.judged(asked), **self._checks.judged(asked)})
+        answered: dict[str, Any] = {part.id: Pending() for part in asked}
+        for each in (self._gates, self._engines, self._checks):
+            answered |= each.judged(asked)
+        return Snapshot(parts, {**rest.seen, **answered})
 
 
 def _probed(parts: Iterable[AnyPart]) -> list[AnyPart]:
@@ -219,4 +224,4 @@ def _probed(parts: Iterable[AnyPart]) -> list[AnyPart]:
 
 
 def _checks(parts: Iterable[AnyPart]) -> list[AnyPart]:
-    return [part for part in _probed(parts) if not part.kind.for_target]
+    return [part for part in _probed(parts) if not (part.kind.for_target or part.kind.always)]

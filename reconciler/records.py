@@ -123,10 +123,12 @@ class Target(Record):
 
 
 class PartStatus(Record):
-    """One resource in words; `problem` is empty when it is as the role wants it."""
+    """One resource in words; `problem` is empty when it is as the role wants it. `fit`: of an engine (resources.kind),
+    None where that is not known."""
 
     says: str
     problem: str = ""
+    fit: int | None = None
 
 
 class Progress(Record):

@@ -60,7 +60,7 @@ def decide(view: View, failing: Failing, times: int, now: float) -> Next:
         return Next.WAIT
     if len(recent) < spec.restarts.times:
         return Next.RESTART
-    return Next.MOVE if view.automatic and not view.failed_on and elsewhere(view) else Next.STALL
+    return Next.MOVE if view.automatic and not view.follows and not view.failed_on and elsewhere(view) else Next.STALL
 
 
 def elsewhere(view: View) -> str:

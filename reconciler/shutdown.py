@@ -62,10 +62,15 @@ class Shutdown:
         return done.out.strip() == "stopping"
 
     def _owned(self) -> Iterator[View]:
-        """The automatic services of this incarnation."""
+        """The automatic services of this incarnation. What only reads goes by itself, once the replica here is gone."""
         me = (self._machine.host, self._machine.boot_id)
         for view in self._mirror.views():
-            if view.automatic and view.owner is not None and (view.owner.host, view.owner.boot_id) == me:
+            if (
+                view.automatic
+                and not view.reads
+                and view.owner is not None
+                and (view.owner.host, view.owner.boot_id) == me
+            ):
                 yield view
 
     async def _goes(self, view: View) -> bool:

@@ -73,8 +73,11 @@ class ServiceFields(Service):
     hosts: Annotated[tuple[Name, ...], Field(min_length=1, description="where it may run, preferred first")]
     primary: Annotated[Name | None, Field(description="the host that should be active; by default the first")] = None
     mode: Annotated[
-        Literal["exclusive", "everywhere"],
-        Field(description="exclusive: on one host at a time; everywhere: on all of hosts at once, with no owner"),
+        Literal["exclusive", "everywhere", "follows"],
+        Field(
+            description="exclusive: on one host at a time; everywhere: on all of hosts at once, with no owner; "
+            "follows: on the one where its engine leads"
+        ),
     ] = "exclusive"
     failover: Annotated[Literal["manual", "automatic"], Field(description="who decides after a host's death")] = (
         "manual"
@@ -99,6 +102,11 @@ class ServiceFields(Service):
             raise ValueError(f"primary is {self.primary}, which is not one of hosts: {', '.join(self.hosts)}")
         modes.check(self)
         return self
+
+    @property
+    def automatic(self) -> bool:
+        """Is it taken over without a human?"""
+        return self.failover == "automatic" or self.mode == modes.FOLLOWS
 
     @property
     def wanted(self) -> str:

@@ -83,7 +83,7 @@ def _problems(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> Proble
         seen = snapshot.seen[part.id]
         wanted = Role.ABSENT if part.id in dropped else role
         if isinstance(seen, Pending) and (wanted is not Role.ACTIVE or part.kind.for_target):
-            found[part.id] = []  # it is not asked here
+            found[part.id] = []  # it is not asked here, or does not matter
             continue
         if isinstance(seen, Unknown):
             found[part.id] = [(seen.clause(part.id), True)]
@@ -96,10 +96,11 @@ def _problems(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> Proble
 def _part(snapshot: Snapshot, part: AnyPart, problems: list[tuple[str, bool]]) -> PartStatus:
     seen = snapshot.seen[part.id]
     if isinstance(seen, Pending):
-        says = "no answer yet" if problems or part.kind.for_target else "not asked"
+        says = "no answer yet" if problems or part.kind.for_target or part.kind.always else "not asked"
     else:
         says = "unknown" if isinstance(seen, Unknown) else part.kind.says(part.spec, seen)
-    return PartStatus(says=says, problem="; ".join(reason for reason, _ in problems))
+    fit = None if isinstance(seen, Unknown) else part.kind.fit(part.spec, seen)
+    return PartStatus(says=says, problem="; ".join(reason for reason, _ in problems), fit=fit)
 
 
 def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
@@ -107,7 +108,7 @@ def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
     none, or a gate has not answered yet."""
     if host not in view.manifest.spec.hosts or view.everywhere:
         return None
-    if any(part.kind.for_target for part in snapshot.pending()):
+    if any(part.kind.for_target or part.kind.always for part in snapshot.pending()):
         return None
     marked = [
         f"its copy of disk {disk} has missed writes; it becomes possible when the resync ends"
@@ -120,10 +121,10 @@ def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
 
 
 def _state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems) -> tuple[State, str]:
-    if trouble.times >= STALLED_AFTER:
-        return "Stalled", trouble.reason
     if verdict.role is Role.ACTIVE:
         return _active_state(snapshot, verdict, trouble, problems)
+    if trouble.times >= STALLED_AFTER:
+        return "Stalled", trouble.reason
     if verdict.intent is Intent.RELEASE:
         return "Moving", trouble.reason or verdict.note
     return _idle_state(view, snapshot, verdict, trouble)
@@ -134,7 +135,9 @@ def _active_state(snapshot: Snapshot, verdict: Verdict, trouble: Trouble, proble
     broken = [reason for reason, bad in found if bad]
     if not broken:
         minor = [reason for reason, bad in found if not bad]
-        return "Ready", verdict.note or "; ".join(minor[:1])
+        return "Ready", trouble.reason or verdict.note or "; ".join(minor[:1])
+    if trouble.times >= STALLED_AFTER:
+        return "Stalled", trouble.reason
     if unknown := _first_unknown(snapshot):
         return "Unknown", trouble.reason or unknown
     return "Starting", trouble.reason or verdict.note or broken[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from reconciler import copies, moves, restarts
+from reconciler import copies, follows, moves, restarts
 from reconciler.applied import Applied
 from reconciler.failsafe import Promises
 from reconciler.mirror import Mirror
@@ -59,6 +59,7 @@ class Memory:
     since: float = 0.0  # monotonic: when it was claimed, or kept at first
     was_ready: bool = False  # in this epoch
     keeps: bool = False  # it is everywhere, and active here
+    asked: tuple[int, float] = (0, 0.0)  # revision of the spec for which its engine was asked to go, and when
     trouble: Trouble = field(default_factory=Trouble)
     failing: restarts.Failing = field(default_factory=restarts.Failing)
 
@@ -112,6 +113,10 @@ class Transfers:
             return None
         return fresh, Verdict(Role.ACTIVE, Intent.HOLD, epoch=owner.epoch)
 
+    async def comes_here(self, view: View, me: Me, snapshot: Snapshot) -> bool:
+        """Has this host just said that it is to have the service? Its owner is dead, or its engine leads here."""
+        return await self.take_over(view, me) or await self.follow(view, me, snapshot)
+
     async def take_over(self, view: View, me: Me) -> bool:
         """Of an `automatic` service whose last owner is dead: the first ready host says that it is to have it."""
         why = takeover(view, me)
@@ -126,6 +131,22 @@ class Transfers:
             return False
         self._note(txn, revision)
         self._tell.decision(f"{machine.host} takes it over", 0, why)
+        return True
+
+    async def follow(self, view: View, me: Me, snapshot: Snapshot) -> bool:
+        """Its engine leads here by now: this host says that it is to have the service."""
+        why = follows.follow(view, me, snapshot)
+        if not why or not self._begin(view):
+            return False
+        machine = self._p.machine
+        lease = await self._p.publisher.leases.get(AUDIT_LASTS)
+        txn = moves.follow(view, machine, self._p.session.revision, self._audit_id(), lease, why)
+        revision = await self._p.store.commit(txn)
+        if revision is None:
+            self._end(view)
+            return False
+        self._note(txn, revision)
+        self._tell.decision(f"{machine.host} is to have it", 0, why)
         return True
 
     def _may_be_coming(self, view: View) -> bool:
@@ -204,7 +225,7 @@ class Transfers:
         """The host that a move to this one may revert to now, or ""."""
         if self._memory.was_ready or view.owner is None or view.owner.epoch != self._memory.epoch:
             return ""
-        if view.paused is not None:
+        if view.paused is not None or view.follows:
             return ""
         back = view.owner.previous
         possible = back in view.sessions and back in view.manifest.spec.hosts and view.wanted == self._p.machine.host

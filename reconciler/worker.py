@@ -14,7 +14,7 @@ from typing import Any
 
 from loguru import logger
 
-from reconciler import pause, restarts
+from reconciler import follows, pause, restarts
 from reconciler.act import Outcome, Ran, act
 from reconciler.afters import Afters, held_back
 from reconciler.applied import parts_of
@@ -35,6 +35,7 @@ from resources.kind import AnyPart, Role, Step
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 UNREADABLE = 5.0  # seconds between looks at what could not be read: nothing tells when it can be again
 NEVER = float("-inf")
+ASKS_AGAIN = 30.0  # seconds until an engine that said it would go, and has not gone, is asked again
 
 
 class Worker:
@@ -119,7 +120,7 @@ class Worker:
         snapshot = await self._look(view, parts)
         verdict = decide(view, self._me(view, snapshot))
         verdict = self._adopt(view, verdict)
-        if await self._transfers.take_over(view, self._me(view, snapshot)):
+        if await self._transfers.comes_here(view, self._me(view, snapshot), snapshot):
             return 0.0
         if verdict.intent is Intent.CLAIM:
             claimed = await self._transfers.claim(view, parts)
@@ -131,6 +132,7 @@ class Worker:
         self._drifts.note(snapshot, verdict, dropped, ours=self._is_ours(verdict))
         verdict = self._wait(view, snapshot, verdict, dropped)
         first = await self._transfers.held_up(view, snapshot, verdict)
+        first = Plan((*first.groups, *self._switch(view, snapshot, verdict).groups))
         outcome = await self._act(view, snapshot, verdict, dropped, first)
         if outcome.ran:
             snapshot = await self._look_after(view, parts, dropped, snapshot, verdict, outcome)
@@ -169,6 +171,15 @@ class Worker:
         self._fights.looked(view, snapshot, verdict, dropped, ours=ours)
         self._drifts.note(snapshot, verdict, dropped, ours=ours, repaired=True)
         return snapshot
+
+    def _switch(self, view: View, snapshot: Snapshot, verdict: Verdict) -> Plan:
+        """Its engine is asked to go where the spec wants it, once in a while for each change of that."""
+        asks = follows.switch(view, self._me(view, snapshot), snapshot, verdict)
+        now, (revision, at) = self._p.machine.monotonic(), self._memory.asked
+        if not asks.groups or (revision == view.revision and now < at + ASKS_AGAIN):
+            return Plan()
+        self._memory.asked = view.revision, now
+        return asks
 
     # -- the steps of a pass, in their order ---------------------------------------------------------------------------
 
@@ -229,6 +240,7 @@ class Worker:
             guarded=self.name in self._p.session.guards,
             safe=self._transfers.safe(),
             ready=could is not None and could.ready,
+            fit=follows.fit(snapshot),
         )
 
     def _adopt(self, view: View, verdict: Verdict) -> Verdict:
@@ -365,6 +377,7 @@ class Worker:
     def _learn(self, outcome: Outcome) -> None:
         """Failures in a row, for the backoff and the status."""
         if failed := outcome.failed:
+            self._memory.asked = (0, 0.0)
             self._memory.trouble = Trouble(f"could not {failed.step}: {failed.failed}", self._memory.trouble.times + 1)
         elif outcome.forbidden:
             self._memory.trouble = Trouble(outcome.forbidden, self._memory.trouble.times + 1)

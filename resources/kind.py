@@ -78,6 +78,14 @@ class Condition:
     cause: str = ""
 
 
+class Fit(IntEnum):
+    """How what an engine of its own is here fits a service that follows it."""
+
+    NOT = 0
+    INSTEAD = 1  # where no other is left
+    FULLY = 2
+
+
 @dataclass(frozen=True)
 class Step(ABC):
     """One small, idempotent action. Frozen: comparable and printable.
@@ -128,6 +136,7 @@ class Kind(ABC, Generic[S, Seen]):
     name: ClassVar[str]
     side_by_side: ClassVar[bool] = False  # parts of this kind do not wait for each other
     for_target: ClassVar[bool] = False  # matters only where the service could come to: the owner does not look at it
+    always: ClassVar[bool] = False  # asked in the background on each of the service's hosts, whatever its role
     patience: ClassVar[float] = 30.0  # seconds: a part that takes longer to read is unknown
     contested: ClassVar[str] = "something else manages it"  # why one that is put back again and again does not stay
     rivals: ClassVar[str] = "another tool, an admin"  # who else may manage such a part: a fight over one names them
@@ -197,6 +206,14 @@ class Kind(ABC, Generic[S, Seen]):
     def give_up(self, spec: S, seen: Seen) -> list[Step]:
         """Pure: end what is held up without writing it: another host owns the service by now."""
         return []
+
+    def fit(self, spec: S, seen: Seen) -> Fit | None:
+        """Pure: does an engine lead here that the service follows? None: it is none."""
+        return None
+
+    def switch(self, spec: S, seen: Seen, here: str, to: str) -> Step | None:
+        """Pure: ask the engine, which leads here, to go to another host."""
+        return None
 
     def topics(self, spec: S) -> frozenset[str]:
         """Of `Machine.changes`, the ones that mean: look at this again."""

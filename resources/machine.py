@@ -229,6 +229,12 @@ class Machine(Protocol):
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         """The HTTP status of a GET; 0 when nothing answers in time."""
 
+    async def fetch(
+        self, url: str, timeout: float, domain: str | None = None, *, post: str | None = None
+    ) -> tuple[int, str]:
+        """The HTTP status of a GET, or of a POST of that JSON, and the first 64 kB of its body; (0, "") when nothing
+        answers in time."""
+
     # -- talking to other agents -------------------------------------------------------------------------------------
 
     async def ask(self, address: str, port: int, message: bytes, timeout: float) -> bytes | None:

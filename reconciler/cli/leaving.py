@@ -35,7 +35,7 @@ def leaving(scene: Scene, host: str) -> Leaving:
             if name in owners and owners[name].host == host:
                 unreadable[name] = f"its spec in etcd is not valid, mend it with hactl apply: {e}"
             continue
-        if view.manifest.spec.mode == "exclusive" and is_there(view, host):
+        if not view.everywhere and is_there(view, host):
             views[name] = view
     needs = {name: needed(view.text) & views.keys() for name, view in views.items()}
     return Leaving(ordered(needs), needs, unreadable)
@@ -81,7 +81,8 @@ def homes(scene: Scene, host: str) -> list[str]:
     for name in scene.services():
         with suppress(SpecError):
             view = scene.view(name)
-            if view.manifest.spec.hosts[0] == host and view.wanted != host and view.manifest.spec.mode == "exclusive":
+            moves = not view.everywhere and not view.reads
+            if moves and view.manifest.spec.hosts[0] == host and view.wanted != host:
                 found.append(name)
     return found
 

@@ -50,6 +50,7 @@ def lines(view: View, target: str) -> list[str]:
     found = [f"{name}: {view.owner.host} -> {target}" if view.owner else f"{name}: nobody -> {target}"]
     if view.owner is not None and is_alive(view, view.owner):
         source = view.statuses.get(view.owner.host)
+        found += ["", f"{view.owner.host} asks its engine to switch over to {target}"] if view.follows else []
         found += ["", f"{view.owner.host} puts it down:", *_steps(source.would_release if source else None)]
         found += [f"  then it gives up epoch {view.owner.epoch}"]
     elif view.owner is not None:
@@ -70,7 +71,9 @@ def _steps(steps: Sequence[str] | None) -> list[str]:
 def verdict(view: View, target: str, obstacles: Sequence[str]) -> str:
     """Could it be now? Pure."""
     name, deadline = view.manifest.metadata.name, view.manifest.spec.deadline
-    back = f"; not Ready within {deadline:g} s, it would go back to {view.owner.host}" if view.owner else ""
+    back = ""
+    if view.owner is not None and not view.follows:
+        back = f"; not Ready within {deadline:g} s, it would go back to {view.owner.host}"
     if obstacles:
         return f"It is blocked now: {target} cannot take {name}: {'; '.join(obstacles)}"
     if view.owner is not None and not is_alive(view, view.owner) and not view.death(view.owner):

@@ -273,7 +273,12 @@ class Linux(Machine):
         return await network.tcp(await self._namespace(domain), address, port, timeout)
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
-        return await network.http(await self._namespace(domain), url, timeout)
+        return (await network.http(await self._namespace(domain), url, timeout))[0]
+
+    async def fetch(
+        self, url: str, timeout: float, domain: str | None = None, *, post: str | None = None
+    ) -> tuple[int, str]:
+        return await network.http(await self._namespace(domain), url, timeout, most=65536, post=post)
 
     # -- talking to other agents -------------------------------------------------------------------------------------
 

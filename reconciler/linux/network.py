@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -203,8 +203,9 @@ async def tcp(namespace: str, host: str, port: int, timeout: float) -> bool:
     return True
 
 
-async def http(namespace: str, url: str, timeout: float) -> int:
-    """See `Machine.http`. The certificate is not checked: the question is whether the service answers."""
+async def http(namespace: str, url: str, timeout: float, *, most: int = 0, post: str | None = None) -> tuple[int, str]:
+    """See `Machine.http` and `Machine.fetch`; `most`: bytes of the body that are read. The certificate is not checked:
+    the question is whether the service answers."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     try:
@@ -215,15 +216,33 @@ async def http(namespace: str, url: str, timeout: float) -> int:
                 sock=sock, ssl=context, server_hostname=parts.hostname if secure else None
             )
             try:
-                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                head = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: hactl\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
+                writer.write(_request(parts, post))
                 line = (await reader.readline()).split()
+                body = await _body(reader, most) if most else ""
             finally:
                 writer.close()
-    except (OSError, TimeoutError, ValueError):
-        return 0
-    return int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
+    except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+        return 0, ""
+    return (int(line[1]), body) if len(line) > 1 and line[1].isdigit() else (0, "")
+
+
+def _request(parts: SplitResult, post: str | None) -> bytes:
+    """HTTP/1.0: a body comes in one piece, and ends with the connection."""
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    body = (post or "").encode()
+    more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if post is not None else ""
+    verb, host = "GET" if post is None else "POST", f"Host: {parts.netloc}\r\nUser-Agent: hactl\r\n"
+    return f"{verb} {path} HTTP/1.0\r\n{host}{more}Connection: close\r\n\r\n".encode() + body
+
+
+async def _body(reader: asyncio.StreamReader, most: int) -> str:
+    """What follows the headers, as far as it comes and that many bytes at most."""
+    while (await reader.readline()).strip():
+        pass
+    found = b""
+    while len(found) < most and (chunk := await reader.read(most - len(found))):
+        found += chunk
+    return found.decode(errors="replace")
 
 
 def _unchecked() -> ssl.SSLContext:

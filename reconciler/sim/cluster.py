@@ -22,13 +22,14 @@ from typing import TypeVar
 from reconciler.fencepeer import HELD, Incarnation, fence_peer
 from reconciler.guests import keeper_of, placed
 from reconciler.loop import Agent, Options
-from reconciler.modes import EVERYWHERE
+from reconciler.modes import EVERYWHERE, FOLLOWS
 from reconciler.records import Death, Owner, Status, stamp
 from reconciler.records import parse as parse_record
 from reconciler.sim.client import PAUSE, Client
 from reconciler.sim.clock import simulate
 from reconciler.sim.hoststore import HostStore
 from reconciler.sim.machine import EPOCH, Killed, SimMachine
+from reconciler.sim.patroni import Patroni
 from reconciler.sim.rules import Rules, Violation, missing
 from reconciler.sim.store import SimEtcd
 from reconciler.sim.world import Domain, World
@@ -113,6 +114,9 @@ class Cluster:
         for host in service.spec.hosts:
             if (domain := service.spec.domain) and not keeper_of(service):
                 self.world.hosts[host].domains[domain] = Domain(domain)
+        domain = self.placed(service).spec.domain
+        if service.spec.mode == FOLLOWS and domain and domain not in self.world.engines:
+            self.world.engines[domain] = Patroni(self.world, domain, service.spec.hosts)
 
     def _let_fence(self, machine: HostManifest) -> None:
         """The file with the secret of its power switch, on all hosts."""
@@ -131,6 +135,8 @@ class Cluster:
             if clients:
                 self.clients[name] = Client(self.world, self.placed(self.services[name]), self.pause)
                 self._keep(asyncio.create_task(self.clients[name].run()))
+        for engine in self.world.engines.values():
+            self._keep(asyncio.create_task(engine.run()))
         for host in self.hosts:
             self.start_agent(host)
 

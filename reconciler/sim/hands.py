@@ -312,6 +312,21 @@ def let_go(cluster: Cluster, host: str, domain: str, target: str) -> None:
     place.holders.pop(target, None)
 
 
+def engine(cluster: Cluster, domain: str, word: str, value: str) -> None:
+    """engine pg leader hostb: it goes there by itself. engine pg paused on. engine pg refuses "no good candidate"; ""
+    ends that."""
+    there = cluster.world.engines[domain]
+    match word:
+        case "leader":
+            there.lead(value)
+        case "paused":
+            there.paused = _is_on(value)
+        case "refuses":
+            there.refuses = value
+        case _:
+            raise ValueError(f"an engine has a leader, is paused or refuses, not {word}")
+
+
 def neighbour(cluster: Cluster, address: str, on: str) -> None:
     """Another machine on the LAN answers, or does not."""
     cluster.world.neighbours = (cluster.world.neighbours | {address}) - (frozenset() if _is_on(on) else {address})

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from reconciler.sim import neighbours, programs
 from reconciler.sim.world import DAD, Domain, Host, Place
@@ -342,6 +343,27 @@ class SimMachine:
 
     async def http(self, url: str, timeout: float, domain: str | None = None) -> int:
         return 200 if await self.tcp("", 80, timeout, domain) else 0
+
+    async def fetch(
+        self, url: str, timeout: float, domain: str | None = None, *, post: str | None = None
+    ) -> tuple[int, str]:
+        """Only Patroni's API is there."""
+        await self.takes(0.005)
+        engine = self.sim.world.engines.get(domain or "")
+        try:
+            await self.meets("fetch")
+        except MachineError:
+            return 0, ""
+        if engine is not None and engine.slow:
+            await self.sleep(min(timeout, engine.slow * self._chance.random()))
+        if engine is None or not engine.runs(self.sim.name):
+            return 0, ""
+        if post is None:
+            return engine.get(self.sim.name, urlsplit(url).path)
+        self.tap(f"POST {urlsplit(url).path}")
+        answer = await engine.switch(post)
+        await self.alive()
+        return answer
 
     # -- talking to other agents -------------------------------------------------------------------------------------
 

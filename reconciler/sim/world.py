@@ -13,6 +13,7 @@ from functools import cache
 from ipaddress import ip_interface
 
 from reconciler.sim.drbd import Handler, Resource
+from reconciler.sim.patroni import Patroni
 from resources.machine import Address, Mounted, Process
 
 LINKS = ("lan", "replication")
@@ -290,6 +291,7 @@ class World:
         for name in hosts:
             self.hosts[name] = Host(name, self)
         self.disks: dict[str, Resource] = {}
+        self.engines: dict[str, Patroni] = {}  # by the domain in which they run
         self.loss = 0.0  # chance that the answer to a ping is lost
         self.delay = 0.0  # seconds until it comes
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN

@@ -18,7 +18,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {one["name"]: one for one in PROJECT["too
 PURE = ("asyncio", "subprocess", "libvirt", "pyroute2", "time", "random", "socket", "os")
 REAL = ("cli", "etcd", "linux")  # what is real, and what wires it
 DECIDING = (
-    *("copies", "doctor", "drift", "guests", "modes", "moves", "ownership", "pause", "plan"),
+    *("copies", "doctor", "drift", "follows", "guests", "modes", "moves", "ownership", "pause", "plan"),
     *("records", "repairs", "restarts", "spec", "status"),
 )
 

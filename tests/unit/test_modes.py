@@ -14,6 +14,8 @@ from resources.kind import Role
 from tests.unit.support import NOW, boot_id, manifest, owned, view
 
 EVERYWHERE: dict[str, Any] = {"mode": "everywhere"}
+ENGINE = {"patroni": 8008}
+FOLLOWS: dict[str, Any] = {"mode": "follows", "engine": ENGINE, "container": {"of": "patroni"}}
 HERE = {"address": "192.0.2.53/24", "host": "hosta"}
 
 
@@ -45,6 +47,12 @@ def test_what_is_everywhere_needs_no_more_than_hosts() -> None:
             "address 192.0.2.53/24 names a host, and it goes where the service goes: leave its host out",
         ),
         ({"addresses": [HERE, {**HERE, "host": "hostb"}]}, "lists 192.0.2.53 twice"),
+        ({"mode": "exclusive", "engine": ENGINE}, "engine is for a service that goes where its engine leads"),
+        ({"engine": ENGINE}, "engine is for a service that goes where its engine leads"),
+        ({"mode": "follows"}, "give it an engine, {patroni: 8008}"),
+        ({"mode": "follows", "engine": ENGINE}, "give the engine a service with mode: everywhere"),
+        ({**FOLLOWS, "disks": [{"resource": "pg"}]}, "disk pg is not for mode: follows"),
+        ({**FOLLOWS, "failover": "manual"}, "failover is the engine's to decide where mode is follows"),
     ],
 )
 def test_what_a_mode_cannot_have_is_refused_with_the_way_out(fields: dict[str, Any], sentence: str) -> None:

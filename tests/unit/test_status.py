@@ -68,7 +68,8 @@ NOTED = replace(HOLD, note="cannot move to hostb: gate ping is shut")
             "Unknown",
             "address/192.0.2.10/24 cannot be read: no answer within 30 s",
         ),
-        (look(), HOLD, replace(FAILED, times=STALLED_AFTER), "Stalled", FAILED.reason),
+        (look(address=()), HOLD, replace(FAILED, times=STALLED_AFTER), "Stalled", FAILED.reason),
+        (look(), HOLD, replace(FAILED, times=STALLED_AFTER), "Ready", FAILED.reason),  # clients have it
         (STANDBY, IDLE, Trouble(), "Standby", ""),
         (
             STANDBY,
