@@ -35,6 +35,9 @@ contract: prepare ## what is simulated and what is real keep the same promises: 
 lab-test: prepare ## two real hosts and a witness: moves, what is broken by hand, power cuts, freezes, cut cables, fencing
 	$(PYTEST) tests/lab
 
+site-test: can-lab prepare ## a whole site with its real daemons and clients; a lab with more memory, so: make a running one down first
+	HACTL_LAB_SITE=1 $(PYTEST) tests/site
+
 test: can-lab check sim contract lab-test ## everything: what CI runs
 
 demo: can-lab ## the main job, shown: an NFS service moves to the other host and back under a writing client
@@ -65,4 +68,4 @@ clean: ## take the lab and its cache away, and .venv
 	-$(LAB) clean
 	rm -rf .venv
 
-.PHONY: help prepare check sim speed soak contract lab-test test demo bench cost can-lab schemas format lock clean
+.PHONY: help prepare check sim speed soak contract lab-test site-test test demo bench cost can-lab schemas format lock clean

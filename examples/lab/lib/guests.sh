@@ -27,6 +27,7 @@ start_guest() {
     arguments=("mem=$(memory_of "$host")" "umid=$host" "uml_dir=$RUN/uml" root=/dev/ubda rw "con0=null,fd:1" con=null ssl=null
         quiet selinux=0 audit=0 "lab.host=$host" "systemd.hostname=$host" "ubd0=$RUN/disks/$host.cow,$RUN/base.img"
         "vec0:transport=tap,ifname=$(tap_of "$host" lan),depth=64,mac=52:54:00:00:00:0$n")
+    [[ -z $SITE ]] || arguments+=(lab.watchdog=20)
     if [[ $host != witness ]]; then
         arguments+=("vec1:transport=tap,ifname=$(tap_of "$host" replication),depth=64,mac=52:54:00:00:01:0$n")
         for ((disk = 1; disk <= DISKS; disk++)); do

@@ -6,6 +6,9 @@ PACKAGES="systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,iputils-arping,drbd-
 libvirt-daemon-driver-lxc,libvirt-daemon-system,libvirt-clients,etcd-server,etcd-client,nfs-kernel-server,nfs-common,\
 rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-container,tcpdump,jq,strace"
 
+[[ -z $SITE ]] || PACKAGES+=",slapd,ldap-utils,pdns-server,pdns-backend-ldap,pdns-backend-sqlite3,bind9-dnsutils,isc-dhcp-server,tftpd-hpa,\
+lighttpd,curl,git,mercurial,beanstalkd,postgresql-15"
+
 modules() { echo /usr/lib/uml/modules/*; }
 
 image() {
@@ -48,6 +51,7 @@ bootstrap() {
         --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" || { wait "$packages"; return 1; }
     wait "$packages" || return 1
     mkdir -p "$root/opt/hactl" && mv "$work/deps" "$root/opt/hactl/deps" || return 1
+    if [[ $SITE ]]; then mv "$work/patroni" "$root/opt/patroni" && sed -i '1s|.*|#!/usr/bin/python3|' "$root/opt/patroni/bin/patroni" || return 1; fi
     chroot "$root" python3 -m compileall -q -j 0 /opt/hactl/deps
     # What was built against this machine's libvirt and Python must load in there.
     chroot "$root" env PYTHONPATH=/opt/hactl/deps python3 -c "import libvirt, grpc.aio, aetcd.rpc, pydantic, pyroute2, yaml, typer"
@@ -55,8 +59,12 @@ bootstrap() {
 
 python_packages() {
     "$PYTHON" -m venv "$1/pip" && "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile \
-        --target "$1/deps" -r "$TREE/requirements.lock"
+        --target "$1/deps" -r "$TREE/requirements.lock" || return 1
+    [[ -z $SITE ]] || "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile --target "$1/patroni" $PATRONI
 }
+
+# Of a whole site. Debian's own is two years older.
+PATRONI="patroni[etcd3]==4.1.5 psycopg[binary]==3.3.9"
 
 # Modules, guest/ laid over it, the key, and nothing running that a host of the lab does not need.
 furnish() {
@@ -73,6 +81,8 @@ furnish() {
         systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
         modprobe@efi_pstore.service systemd-udev-trigger.service systemd-sysusers.service || return 1
     systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service lab-sampler.service || return 1
+    [[ -z $SITE ]] || systemctl --root="$root" mask slapd.service pdns.service isc-dhcp-server.service tftpd-hpa.service lighttpd.service \
+        beanstalkd.service postgresql.service || return 1
     : >"$root/etc/machine-id"
 }
 

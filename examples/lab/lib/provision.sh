@@ -19,12 +19,16 @@ provision() {
     awk '$1 == "disk" {print "lab: disk " $2 ": on both hosts, Secondary"} $1 == "container" {print "lab: container " $2 ": on both hosts"}' "$RUN/todo"
 }
 
-# `disk NAME FSTYPE` -> `disk NAME NUMBER FSTYPE`; a name keeps its number for as long as the lab is up.
+# `disk NAME FSTYPE` -> `disk NAME NUMBER FSTYPE`; a name keeps its number for as long as the lab is up. In a whole site
+# a container has a number too, of which its own address is made.
 number_disks() {
     local word name rest number
     touch "$RUN/disks/taken"
     while read -r word name rest; do
-        if [[ $word == disk ]]; then
+        if [[ $word == container && $SITE ]]; then
+            grep -qx "$name" "$RUN/disks/contained" 2>/dev/null || echo "$name" >>"$RUN/disks/contained"
+            rest=$(grep -nx "$name" "$RUN/disks/contained" | cut -d: -f1)
+        elif [[ $word == disk ]]; then
             grep -qx "$name" "$RUN/disks/taken" || echo "$name" >>"$RUN/disks/taken"
             number=$(grep -nx "$name" "$RUN/disks/taken" | cut -d: -f1)
             ((number <= DISKS)) || fail "there are only $DISKS data disks: $name is one too many"
@@ -34,7 +38,7 @@ number_disks() {
     done
 }
 
-# provision.d/DOMAIN/ is laid over that container's root.
+# provision.d/DOMAIN/ is laid over that container's root, then provision.d/DOMAIN@HOST/.
 provision_host() {
     # shellcheck disable=SC2016
     tar -C "$HERE/provision.d" --owner=0 --group=0 --mode=go-w -cf - . |

@@ -1,0 +1,54 @@
+"""What clients saw of each service in each phase, as a page: docs/site.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from examples.lab import site
+
+PAGE = """# A whole site, as its clients see it
+
+Written by `HACTL_WRITE_MATRIX=1 make site-test`, not by hand: every example of `examples/` at once on the two
+hosts of the lab, each with its real daemon and a client on the witness that uses it all the time. In seconds: the
+longest time
+without an acknowledged use in each phase. It contains the client's own pace (the column "all is well": what a use
+takes, on a machine where three hosts share two cores) and its own waits. Of servers that are on both hosts a client
+knows both.
+
+{table}
+
+At the end everything that was acknowledged was compared with what is there: {verdict}.
+"""
+
+
+class Matrix:
+    """Of one run."""
+
+    def __init__(self, clients: site.Clients) -> None:
+        self._clients = clients
+        self._phases: dict[str, tuple[float, float]] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = self._clients.now()
+        yield
+        self._phases[name] = began, self._clients.now()
+
+    def page(self, found: Mapping[str, Mapping[str, Any]]) -> str:
+        outages = {name: self._clients.outages(*when) for name, when in self._phases.items()}
+        head = ["service", "mode", *outages, "acknowledged", "lost"]
+        rows = [
+            [
+                name,
+                "everywhere" if name in site.EVERYWHERE else "follows" if name in site.FOLLOWS else "exclusive",
+                *(f"{seen[name]:.1f}" for seen in outages.values()),
+                str(found[name]["uses"]),
+                str(len(found[name]["lost"])),
+            ]
+            for name in site.USED
+        ]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+        bad = [name for name, one in found.items() if one["lost"] or one["wrong"]]
+        return PAGE.format(table=table, verdict=f"not all is there: {', '.join(bad)}" if bad else "all is there")
