@@ -44,10 +44,27 @@ def plan(
 ) -> Plan:
     """The steps towards `role`; parts whose id is in `dropped` are no longer in the spec and go, whatever the role.
     Those in `withheld` are not brought back yet (`reconciler.repairs`), nor is what they carry."""
-    wanted = _without(snapshot, [(part, steps) for part, _, steps in asked(snapshot, role, dropped)], withheld)
+    wanted = _without(snapshot, _begun_anew(snapshot, asked(snapshot, role, dropped)), withheld)
     going = _until_unknown(snapshot, reversed(wanted), down=True)
     coming = _until_unknown(snapshot, wanted, down=False)
     return Plan((*_groups(going), *_groups(coming)))
+
+
+def _begun_anew(snapshot: Snapshot, wanted: list[Asked]) -> list[tuple[AnyPart, list[Step]]]:
+    """What runs although a mount of its service is not there (it is enabled and starts with its container, or somebody
+    has unmounted it) has its files beneath, and would go on writing there once that is mounted over them: what clients
+    were told is written would be gone with the next start. It is stopped first, and started on what is mounted."""
+    mounts = [part for part, _, steps in wanted if part.stage is Stage.MOUNT and any(not step.down for step in steps)]
+    to_mount = any(not _holds(snapshot, part) for part in mounts)
+    found = []
+    for part, role, steps in wanted:
+        runs = part.stage is Stage.UNIT and role is Role.ACTIVE and not steps
+        seen = snapshot.seen[part.id]
+        if to_mount and runs and not isinstance(seen, Unknown):
+            pair = part.kind.restart(part.spec, seen, "it runs, and its mount is not there")
+            steps = [*steps, *(pair or ())]
+        found.append((part, steps))
+    return found
 
 
 def asked(snapshot: Snapshot, role: Role, dropped: frozenset[str]) -> list[Asked]:

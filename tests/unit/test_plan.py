@@ -165,3 +165,28 @@ def test_nothing_is_built_on_a_container_that_starts_where_something_was_seen_in
     assert [str(step) for step in plan(stale, Role.ACTIVE).steps] == ["start container nfs"]
     cold = snapshot(False, container=Container(True, False))
     assert len(plan(cold, Role.ACTIVE).steps) > 5
+
+
+def test_what_runs_without_its_mount_is_stopped_before_that_is_mounted_and_started_on_it() -> None:
+    """Enabled, it has started with the container: it writes beneath, and what it wrote would be gone."""
+    assert steps(snapshot(True, **{"mount//srv": MountSeen()}), Role.ACTIVE) == [
+        "stop b.service",
+        "stop a.service",
+        "mount /srv",
+        "start a.service",
+        "start b.service",
+    ]
+    one = {"mount//srv": MountSeen(), "unit/a.service": UnitSeen("loaded", "inactive")}
+    assert steps(snapshot(True, **one), Role.ACTIVE) == [
+        "stop b.service",
+        "mount /srv",
+        "start a.service",
+        "start b.service",
+    ]
+
+
+def test_a_mount_that_is_only_read_only_restarts_nothing() -> None:
+    readonly = Mounted("/srv", "147:1", "ext4", "/dev/drbd1", True)
+    assert steps(snapshot(True, **{"mount//srv": MountSeen((readonly,), "147:1")}), Role.ACTIVE) == [
+        "make /srv writable"
+    ]

@@ -81,6 +81,7 @@ furnish() {
         systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
         modprobe@efi_pstore.service systemd-udev-trigger.service systemd-sysusers.service || return 1
     systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service lab-sampler.service || return 1
+    [[ -z $SITE ]] || systemctl --root="$root" disable beanstalkd.service lighttpd.service pdns.service postgresql.service || return 1
     [[ -z $SITE ]] || systemctl --root="$root" mask slapd.service pdns.service isc-dhcp-server.service tftpd-hpa.service lighttpd.service \
         beanstalkd.service postgresql.service || return 1
     : >"$root/etc/machine-id"
