@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-from examples.lab import breaks, faults, measure, rig
+from examples.lab import breaks, demo, faults, measure, rig
 
 PAIRS = 5
 TIMES = 5  # each thing is broken by hand
@@ -56,6 +56,7 @@ mount_in() {
 
 def main() -> int:
     try:
+        demo.begin()
         match sys.argv[1:]:
             case ["takeover"]:
                 return takeovers()
