@@ -48,7 +48,7 @@ bench: can-lab ## a client's gap in a planned move beside a plain shell script; 
 	@python3 -m examples.lab.bench takeover
 	@python3 -m examples.lab.bench drift
 
-cost: prepare ## what an agent costs at 10 to 200 services; writes docs/cost.md and its plot (2 minutes)
+cost: prepare ## what an agent costs at 10 to 1,000 services; writes docs/cost.md and its plot (4 minutes)
 	$(BIN)/python -m tests.cost
 
 can-lab:

@@ -1,4 +1,4 @@
-"""make cost: measures what an agent costs at 10 to 200 services and writes docs/cost.md and docs/cost.svg."""
+"""make cost: measures what an agent costs at 10 to 1,000 services and writes docs/cost.md and docs/cost.svg."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ every 30 s. What the programs cost that an agent runs on a real host (`drbdsetup
 - *a pass*: all of a service read, compared and judged, with nothing to repair.
 - *a change*: a service's spec written anew, told by the watch, taken apart, looked at, said.
 - *start*: until all are Ready that were down before, a service.
-
-With 1,000 services the agent did not come to an end of its start in this benchmark on a busy machine of two cores.
 
 Between resyncs an idle host runs no program and writes nothing to etcd: tests/sim/test_idle.py.
 """
