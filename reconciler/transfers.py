@@ -6,6 +6,7 @@ What was written is known at once, not only when the watch tells of it; what was
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -120,33 +121,28 @@ class Transfers:
     async def take_over(self, view: View, me: Me) -> bool:
         """Of an `automatic` service whose last owner is dead: the first ready host says that it is to have it."""
         why = takeover(view, me)
-        if not why or self._may_be_coming(view) or not self._begin(view):
+        if not why or self._may_be_coming(view):
             return False
-        machine = self._p.machine
-        lease = await self._p.publisher.leases.get(AUDIT_LASTS)
-        txn = moves.take_over(view, machine, self._p.session.revision, self._audit_id(), lease, why)
-        revision = await self._p.store.commit(txn)
-        if revision is None:
-            self._end(view)
-            return False
-        self._note(txn, revision)
-        self._tell.decision(f"{machine.host} takes it over", 0, why)
-        return True
+        return await self._say(view, moves.take_over, "takes it over", why)
 
     async def follow(self, view: View, me: Me, snapshot: Snapshot) -> bool:
         """Its engine leads here by now: this host says that it is to have the service."""
         why = follows.follow(view, me, snapshot)
-        if not why or not self._begin(view):
+        return bool(why) and await self._say(view, moves.follow, "is to have it", why)
+
+    async def _say(self, view: View, change: Callable[..., Txn], said: str, why: str) -> bool:
+        """Set `primary` to this host, unless this host has promised the owner not to, or something has changed."""
+        if not self._begin(view):
             return False
         machine = self._p.machine
         lease = await self._p.publisher.leases.get(AUDIT_LASTS)
-        txn = moves.follow(view, machine, self._p.session.revision, self._audit_id(), lease, why)
+        txn = change(view, machine, self._p.session.revision, self._audit_id(), lease, why)
         revision = await self._p.store.commit(txn)
         if revision is None:
             self._end(view)
             return False
         self._note(txn, revision)
-        self._tell.decision(f"{machine.host} is to have it", 0, why)
+        self._tell.decision(f"{machine.host} {said}", 0, why)
         return True
 
     def _may_be_coming(self, view: View) -> bool:

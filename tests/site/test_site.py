@@ -47,19 +47,13 @@ def test_a_whole_site_moves_dies_and_comes_back_and_nothing_is_lost(clients: sit
     with matrix.phase("all is well"):
         clients.all_used()
 
-    with matrix.phase("drain of its host"):
-        rig.hactl("drain", "hosta", "--at-once", "2")
-        site.all_ready("hostb", targets=False)
-        clients.all_used()
-    rig.hactl("undrain", "hosta")
-    site.all_ready("hostb")
-
-    with matrix.phase("drain back"):
-        rig.hactl("drain", "hostb", "--at-once", "2")
-        site.all_ready("hosta", targets=False)
-        clients.all_used()
-    rig.hactl("undrain", "hostb")
-    site.all_ready("hosta")
+    for name, host, other in (("drain of its host", "hosta", "hostb"), ("drain back", "hostb", "hosta")):
+        with matrix.phase(name):
+            rig.hactl("drain", host, "--at-once", "2")
+            site.all_ready(other, targets=False)
+            clients.all_used()
+        rig.hactl("undrain", host)
+        site.all_ready(other)
 
     with matrix.phase("power cut of its host"):
         rig.lab("power", "hosta", "off")
