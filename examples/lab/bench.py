@@ -3,7 +3,8 @@
 Both in one run, in pairs, in turn; medians. The lab must be up (make demo leaves it so). The shell script is the least
 that can do the job: no check, no proof, no record. The aim: hactl's gap is not longer.
 
-`bench.py takeover`: what each fault of the host that has it costs a client, beside what simply must be waited for.
+`bench.py takeover`: what each fault of the host that has it costs a client, beside what simply must be waited for; the
+power cut three times, and its median.
 `bench.py drift`: after how many seconds what was broken by hand is seen, and repaired; medians of five.
 """
 
@@ -17,7 +18,7 @@ from examples.lab import breaks, demo, faults, measure, rig
 
 PAIRS = 5
 TIMES = 5  # each thing is broken by hand
-MEASURED = (faults.PowerCut, faults.Frozen, faults.CutOff)
+MEASURED = (*[faults.PowerCut] * 3, faults.Frozen, faults.CutOff)
 SETTLE = 8  # seconds of writing between two moves: NFSv4's grace of the one must not reach into the next
 
 DOWN = """set -e
@@ -101,18 +102,22 @@ def takeovers() -> int:
     rig.hactl("set", "nfs", "failover=automatic")
     measure.watch_sessions()
     print(measure.HEADER)
+    ours = []
     with rig.writing() as client:
         for kind in MEASURED:
             owner = rig.status("nfs")["owner"]
             rig.ready("nfs", owner)
             time.sleep(SETTLE)
             fault = kind()
-            print(measure.measure(client, fault, "nfs", owner), flush=True)
+            cost = measure.measure(client, fault, "nfs", owner)
+            print(cost, flush=True)
+            ours += [cost.ours] if kind is faults.PowerCut else []
             fault.mend()
         rig.ready("nfs", rig.status("nfs")["owner"])
         found = client.end()
     rig.hactl("set", "nfs", "failover=manual")
-    print("ours: the first write less session, watchdog's time and steps (aim: at most 2.0 after a power cut)")
+    print("ours: the first write less session, watchdog's time and steps")
+    print(f"after a power cut: {statistics.median(ours):.1f} s, the median (aim: at most 2.0)")
     print(f"writes {found['writes']}, lost {found['lost'] + found['wrong']}")
     return 1 if found["lost"] or found["wrong"] else 0
 

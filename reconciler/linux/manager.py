@@ -24,6 +24,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 RESULT_OF = {".service": "Service", ".socket": "Socket", ".mount": "Mount", ".timer": "Timer", ".path": "Path"}
 REMEMBERED = 100  # jobs that ended, should one end before its starter has heard of its beginning
 CONNECTS = 5.0  # seconds
+UNIT_FILES = ("UnitFilesChanged", "Reloading")  # signals after which any unit may be another
 
 
 class Refused(MachineError):
@@ -35,13 +36,18 @@ class Refused(MachineError):
 
 
 class Manager:
-    """`changed` is called when a unit or job changes there."""
+    """`changed` is called when a unit that was asked for changes there.
+
+    Not with every signal: to ask for a unit that does not run makes systemd load it and what it depends on, say so
+    (UnitNew) and drop them again (UnitRemoved). Who looked again then would do nothing else.
+    """
 
     def __init__(self, connection: DBusConnection, changed: Callable[[], None]) -> None:
         self._connection, self._changed = connection, changed
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._waiting: dict[str, asyncio.Future[str]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
+        self._asked: set[str] = set()  # object paths
         self._receiving = asyncio.create_task(self._receive())
 
     @property
@@ -71,10 +77,12 @@ class Manager:
             future = self._replies.pop(serial, None)
             if future is not None and not future.done():
                 future.set_result(message)
-        elif message.header.message_type is MessageType.signal and fields.get(HeaderFields.path) != BUS.object_path:
-            if fields.get(HeaderFields.member) == "JobRemoved":
+        elif message.header.message_type is MessageType.signal:
+            member = fields.get(HeaderFields.member)
+            if member == "JobRemoved":
                 self._job_ended(message.body[1], message.body[3])
-            self._changed()
+            if member in UNIT_FILES or fields.get(HeaderFields.path) in self._asked:
+                self._changed()
 
     def _job_ended(self, path: str, result: str) -> None:
         self._ended[path] = result
@@ -125,6 +133,7 @@ class Manager:
         return Finished(0, "", "")
 
     async def _show(self, unit: str) -> str:
+        self._asked.add(object_path(unit))
         [found] = await self.call(MANAGER, "ListUnitsByNames", "as", ([unit],))
         load, active, sub, path = found[2], found[3], found[4], found[6]
         lines = [f"LoadState={load}", f"ActiveState={active}", f"SubState={sub}"]
@@ -155,6 +164,14 @@ class Manager:
             return await future
         finally:
             self._waiting.pop(path, None)
+
+
+def object_path(unit: str) -> str:
+    """rpcbind.service -> /org/freedesktop/systemd1/unit/rpcbind_2eservice: as systemd escapes it; `unit` is ASCII."""
+    kept = (c.isalpha() or (c.isdigit() and at > 0) for at, c in enumerate(unit))
+    return f"{MANAGER.object_path}/unit/" + "".join(
+        c if k else f"_{ord(c):02x}" for c, k in zip(unit, kept, strict=True)
+    )
 
 
 async def connect(path: str, changed: Callable[[], None]) -> Manager:

@@ -96,7 +96,7 @@ class Cluster:
         self.masked: set[str] = set()  # hosts whose agent is not started
         self.over = False
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._clients: set[asyncio.Task[None]] = set()
+        self._engines: set[asyncio.Task[None]] = set()
         self._begun = 0
         self._stopping: set[str] = set()
         for one in services:
@@ -134,14 +134,11 @@ class Cluster:
             await self.apply(self.services[name])
             if clients:
                 self.clients[name] = Client(self.world, self.placed(self.services[name]), self.pause)
-                self._keep(asyncio.create_task(self.clients[name].run()))
+                self.clients[name].start()
         for engine in self.world.engines.values():
-            self._keep(asyncio.create_task(engine.run()))
+            self._engines.add(asyncio.create_task(engine.run()))
         for host in self.hosts:
             self.start_agent(host)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._clients.add(task)
 
     # -- agents ------------------------------------------------------------------------------------------------------
 

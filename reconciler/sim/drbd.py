@@ -29,7 +29,7 @@ WITHOUT_DATA = ("Diskless", "Inconsistent")  # a Primary with such a copy is ser
 Handler = Callable[[str, str, str], Awaitable[int]]  # (host, resource, peer) -> exit status
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Write:
     """A write and all before it."""
 
@@ -144,7 +144,8 @@ class Resource:
             self.peer(copy.host).data = copy.data
 
     def _reachable(self) -> bool:
-        return self._can_talk() and all(copy.up and not copy.standalone for copy in self.copies.values())
+        one, other = self.copies.values()
+        return self._can_talk() and one.up and other.up and not (one.standalone or other.standalone)
 
     def _lose(self) -> None:
         self.connected = False

@@ -133,16 +133,17 @@ def missing(world: World, service: ServiceManifest, host: str) -> list[str]:
     if not there.runs or place is None:
         return [f"{spec.domain or 'the host'} does not run on {host}"]
     found = [f"unit {unit}" for unit in spec.get("units") if place.unit(unit).active != "active"]
-    here = [one for one in spec.get("addresses") if one.host in (None, host)]
-    found += [f"address {one.address}" for one in here if not place.has(ip_of(one.address))]
+    for one in spec.get("addresses"):
+        if one.host in (None, host) and not place.has(ip_of(one.address)):
+            found.append(f"address {one.address}")
     for disk in disks(spec):
         found += _missing_disk(world, disk, there, spec.domain)
-    return [f"{name}: {text} on {host}" for name in [service.metadata.name] for text in found]
+    return [f"{service.metadata.name}: {text} on {host}" for text in found]
 
 
 def _missing_disk(world: World, disk: DiskField, host: Host, domain: str | None) -> Iterator[str]:
     if world.disks[disk.resource].copies[host.name].role != "Primary":
         yield f"Primary of {disk.resource}"
     place = host.place(None if disk.where == "host" else domain)
-    if disk.mount is not None and (place is None or disk.mount not in [one.target for one in place.mounts]):
+    if disk.mount is not None and (place is None or not any(one.target == disk.mount for one in place.mounts)):
         yield f"mount {disk.mount}"

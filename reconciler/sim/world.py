@@ -56,10 +56,16 @@ class Place:
     killed: bool = False  # though they were killed
 
     def unit(self, name: str) -> Unit:
-        return self.units.setdefault(name, Unit())
+        found = self.units.get(name)
+        if found is None:
+            found = self.units[name] = Unit()
+        return found
 
     def has(self, ip: str) -> bool:
-        return ip in [ip_of(one.address) for one in self.addresses]
+        for one in self.addresses:  # noqa: SIM110, asked for every place at every write: any() costs twice as much
+            if ip_of(one.address) == ip:
+                return True
+        return False
 
     def usable(self, ip: str) -> bool:
         """Does it answer for this address?"""
@@ -174,9 +180,11 @@ class Host:
 
     def places(self) -> list[Place]:
         """The host's own, those of its running containers, and of what dead ones left."""
-        inside = [domain.place for _, domain in sorted(self.domains.items()) if domain.place is not None]
-        left = [place for _, places in sorted(self.orphans.items()) for place in places]
-        return [self.base, *inside, *left] if self.power else []
+        if not self.power:
+            return []
+        inside = [domain.place for domain in self.domains.values() if domain.place is not None]
+        left = [place for places in self.orphans.values() for place in places]
+        return [self.base, *inside, *left]
 
     def happened(self, text: str, topic: str = "") -> None:
         self.world.happened(self.name, text)
@@ -315,8 +323,10 @@ class World:
         self.log.append((asyncio.get_running_loop().time(), host, text))
 
     def add_disk(self, name: str, hosts: tuple[str, str]) -> None:
+        one, other = (self.hosts[host] for host in hosts)
+
         def can_talk() -> bool:
-            return all(self.hosts[host].runs and self.hosts[host].links["replication"] for host in hosts)
+            return one.runs and other.runs and one.links["replication"] and other.links["replication"]
 
         def said(host: str, resource: str, text: str) -> None:
             self.hosts[host].happened(f"disk {resource} {text}", f"disk/{resource}")
@@ -390,7 +400,8 @@ class World:
 
     def holders_of(self, ip: str) -> list[tuple[Host, Place]]:
         """Who has this address, wherever it may be seen from."""
-        return [(host, place) for host in self.hosts.values() for place in host.places() if place.has(ip)]
+        places = [(host, place) for host in self.hosts.values() for place in host.places() if place.addresses]
+        return [(host, place) for host, place in places if place.has(ip)]
 
     def reach(self, ip: str) -> list[tuple[Host, Place]]:
         """Who answers for this address on the LAN."""
