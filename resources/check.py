@@ -200,4 +200,4 @@ async def _run(spec: CheckSpec, machine: Machine, wait: float) -> Answer:
         if not (await machine.container(spec.domain)).running:
             raise
         return Answer(str(e))
-    return Answer(f"{name} exited {done.status}: {(done.err or done.out).strip()[:100]}" if done.status else "")
+    return Answer(f"{name} exited {done.status}: {done.said[:100]}" if done.status else "")

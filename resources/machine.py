@@ -52,6 +52,11 @@ class Finished:
     out: str
     err: str
 
+    @property
+    def said(self) -> str:
+        """In one line, of 200 characters at most: errors, or else what it printed."""
+        return " ".join((self.err.strip() or self.out).split())[:200]
+
 
 @dataclass(frozen=True)
 class Process:

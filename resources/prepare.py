@@ -102,8 +102,7 @@ async def _failed(machine: Machine, spec: PrepareSpec) -> str:
         done = await machine.run(*spec.exec, timeout=spec.timeout, domain=spec.domain)
     except MachineError as e:
         return str(e)
-    said = (done.err or done.out).strip()[:200]
-    return f"{spec.exec[0]} exited {done.status}{f': {said}' if said else ''}" if done.status else ""
+    return f"{spec.exec[0]} exited {done.status}{f': {done.said}' if done.said else ''}" if done.status else ""
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ async def _late(spec: PrepareSpec, machine: Machine) -> bool:
     for unit in spec.units:
         done = await machine.run("systemctl", "show", "--property=ActiveState", unit, timeout=10, domain=spec.domain)
         if done.status:
-            raise Unavailable(f"systemd in {spec.domain} does not answer: {done.err.strip()[:200]}")
+            raise Unavailable(f"systemd in {spec.domain} does not answer: {done.said}")
         if any(line in RUNS for line in done.out.splitlines()):
             return True
     return False

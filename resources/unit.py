@@ -136,7 +136,7 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
         argv = ("systemctl", "show", f"--property={PROPERTIES}", spec.unit)
         done = await machine.run(*argv, timeout=10, domain=spec.domain)
         if done.status:
-            raise Unavailable(f"systemd in {spec.domain or 'the host'} does not answer: {done.err.strip()[:200]}")
+            raise Unavailable(f"systemd in {spec.domain or 'the host'} does not answer: {done.said}")
         return parse(done.out)
 
     def plan(self, spec: UnitSpec, role: Role, seen: UnitSeen) -> list[Step]:

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reconciler.sim.drbd import Copy, Resource
-from reconciler.sim.world import Host, Place
+from reconciler.sim.world import DEVICE, Host, Place
 from resources.machine import Finished, MachineError, Unavailable
 
 if TYPE_CHECKING:
     from reconciler.sim.machine import SimMachine
 
-DEVICE, MAJOR = "/dev/drbd", 147
-LINKS = "/dev/drbd/by-res"
+MAJOR = 147
 SIZE = 1048508  # KiB
 STARTS, STOPS = 0.6, 0.4  # seconds of a unit
 
@@ -72,18 +71,15 @@ async def _git(machine: SimMachine, operation: str) -> Finished:
 
 def number_of(host: Host, device: str) -> str | None:
     """major:minor of a device node, or of udev's link to it, while DRBD is up there."""
-    for disk in host.world.disks_of(host.name):
-        if device in (f"{DEVICE}{disk.minor}", f"{LINKS}/{disk.name}/0") and disk.copies[host.name].up:
-            return f"{MAJOR}:{disk.minor}"
-    return None
+    copy = copy_of(host, device)
+    return f"{MAJOR}:{host.world.devices[device].minor}" if copy else None
 
 
 def copy_of(host: Host, device: str) -> Copy | None:
-    """The copy behind a device node, while DRBD is up there."""
-    for disk in host.world.disks_of(host.name):
-        if f"{DEVICE}{disk.minor}" == device and disk.copies[host.name].up:
-            return disk.copies[host.name]
-    return None
+    """The copy behind a device node, or udev's link to it, while DRBD is up there."""
+    disk = host.world.devices.get(device)
+    copy = disk.copies.get(host.name) if disk else None
+    return copy if copy is not None and copy.up else None
 
 
 def _disk(host: Host, name: str) -> Resource | None:

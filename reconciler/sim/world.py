@@ -17,6 +17,7 @@ from reconciler.sim.patroni import Patroni
 from resources.machine import Address, Mounted, Process
 
 LINKS = ("lan", "replication")
+DEVICE, DISKS = "/dev/drbd", "/dev/drbd/by-res"  # udev's links
 DAD = 1.0  # seconds at least (RFC 4862 5.4)
 NOT_USABLE = {"tentative", "dadfailed"}
 
@@ -186,6 +187,11 @@ class Host:
         left = [place for places in self.orphans.values() for place in places]
         return [self.base, *inside, *left]
 
+    def lives(self, place: Place) -> bool:
+        """Is it one of its places?"""
+        left = self.orphans.get(place.domain or "", ())
+        return self.power and (self.place(place.domain) is place or any(one is place for one in left))
+
     def happened(self, text: str, topic: str = "") -> None:
         self.world.happened(self.name, text)
         if topic:
@@ -256,6 +262,7 @@ class Host:
 
     def add_address(self, place: Place, address: Address) -> None:
         place.addresses.append(address)
+        self.world.given(self, place, ip_of(address.address))
         self.happened(f"{address.address} added", f"network/{place.domain or ''}")
 
     def remove_address(self, place: Place, interface: str, address: str) -> None:
@@ -305,6 +312,8 @@ class World:
         self.neighbours: set[str] = set()  # addresses of other machines that answer on the LAN
         self.rivals: dict[str, str] = {}  # an HA address -> the MAC address of another machine that has it too
         self.announced: list[tuple[float, str, str]] = []  # (seconds, host, IP)
+        self.devices: dict[str, Resource] = {}  # by node, and by udev's link to it
+        self.addressed: dict[str, list[tuple[Host, Place]]] = {}  # by IP: who was given it, and may have it still
         self.watchers: list[Callable[[], None]] = []
         self.log: list[tuple[float, str, str]] = []
         self.reset: Callable[[str], None] = self.power_off  # what a watchdog does to a host
@@ -331,7 +340,8 @@ class World:
         def said(host: str, resource: str, text: str) -> None:
             self.hosts[host].happened(f"disk {resource} {text}", f"disk/{resource}")
 
-        self.disks[name] = Resource(name, len(self.disks) + 1, hosts, can_talk, said)
+        disk = self.disks[name] = Resource(name, len(self.disks) + 1, hosts, can_talk, said)
+        self.devices[f"{DEVICE}{disk.minor}"] = self.devices[f"{DISKS}/{name}/0"] = disk
 
     def disks_of(self, host: str) -> list[Resource]:
         return [disk for _, disk in sorted(self.disks.items()) if host in disk.copies]
@@ -400,8 +410,13 @@ class World:
 
     def holders_of(self, ip: str) -> list[tuple[Host, Place]]:
         """Who has this address, wherever it may be seen from."""
-        places = [(host, place) for host in self.hosts.values() for place in host.places() if place.addresses]
-        return [(host, place) for host, place in places if place.has(ip)]
+        there = self.addressed.get(ip, ())
+        return [(host, place) for host, place in there if place.has(ip) and host.lives(place)]
+
+    def given(self, host: Host, place: Place, ip: str) -> None:
+        """A place has an address from now on."""
+        others = [(one, there) for one, there in self.holders_of(ip) if there is not place]
+        self.addressed[ip] = [*others, (host, place)]
 
     def reach(self, ip: str) -> list[tuple[Host, Place]]:
         """Who answers for this address on the LAN."""

@@ -14,6 +14,7 @@ from reconciler.sim.machine import SimMachine
 from reconciler.spec import SpecError
 from resources.check import PROGRAMS, Answer, CheckField, CheckKind, CheckSpec
 from resources.kind import Role
+from resources.machine import Finished
 from tests.unit.support import hosts, machine, manifest, parts, simulated
 
 KIND = CheckKind()
@@ -191,3 +192,11 @@ def test_every_program_with_a_name_is_documented_as_it_is_called_with_an_example
     for name, (_, called, _, _, example) in told.items():
         assert tuple(shlex.split(re.sub(r"\[(.*?)\]", r"\1", called))) == PROGRAMS[name].argv(None)
         assert CheckField.model_validate(yaml.safe_load(example)).ask == name
+
+
+def test_what_a_program_said_is_one_line() -> None:
+    assert Finished(1, "", "Your configuration says so,\n  but no such ref was fetched.\n").said == (
+        "Your configuration says so, but no such ref was fetched."
+    )
+    assert Finished(1, "out of it\n", "\n").said == "out of it"
+    assert len(Finished(1, "x" * 999, "").said) == 200
