@@ -20,6 +20,8 @@ from reconciler.ownership import View
 from reconciler.spec import Drain, nearest, to_json
 from reconciler.store import Txn, host_key, service_key
 
+PATIENT, AGAIN = 60.0, 3.0  # seconds for what is in a service's way to pass, and between two looks at it
+
 HostName = Annotated[
     str, typer.Argument(metavar="HOST", help="its name", callback=lambda name: name.removeprefix("host/"))
 ]
@@ -37,12 +39,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Sent:
-    """A service that was told to go: where to, by which revision of its spec; or why it was not."""
+    """A service that was told to go: where to, by which revision of its spec; or why it was not, and may that pass."""
 
     source: str
     target: str = ""
     revision: int = 0
     why: str = ""
+    passes: bool = False
 
 
 def drain_command(
@@ -60,8 +63,8 @@ def drain_command(
     """Move every exclusive service away from a host, so that it may be rebooted.
 
     From the first moment on the host is no target of moves and takeovers, until hactl undrain, also after its reboot.
-    A service that others need moves before them. What cannot move is named with its reason and stays, the others move;
-    said again, it goes on where it was.
+    A service that others need moves before them. What cannot move within a minute stays and is named with its reason,
+    the others move. Said again, it goes on where it was.
 
     \b
     hactl drain hosta --reason "new kernel"
@@ -157,10 +160,20 @@ async def _all(desk: Desk, host: str, found: Leaving, options: Options) -> dict[
         for other in sorted(found.needs[name]):
             if found.names.index(other) < found.names.index(name):  # else they are a circle
                 await over[other].wait()
-        async with room:
-            if why := await _leave(desk, name, host, options):
-                problems[name] = why
-                print(f"{name}: {why}", flush=True)
+        patient = asyncio.get_running_loop().time() + (PATIENT if options.wait else 0.0)
+        said = ""
+        while True:
+            async with room:
+                why, passes = await _leave(desk, name, host, options)
+            if not passes or asyncio.get_running_loop().time() >= patient:
+                break
+            if why != said:
+                print(f"{name}: waits for a minute at most: {why}", flush=True)
+            said = why
+            await asyncio.sleep(AGAIN)
+        if why:
+            problems[name] = why
+            print(f"{name}: {why}", flush=True)
         over[name].set()
 
     async with asyncio.TaskGroup() as tasks:
@@ -169,19 +182,19 @@ async def _all(desk: Desk, host: str, found: Leaving, options: Options) -> dict[
     return problems
 
 
-async def _leave(desk: Desk, name: str, host: str, options: Options) -> str:
-    """Why it is not well elsewhere, or "". Raises StoreError."""
+async def _leave(desk: Desk, name: str, host: str, options: Options) -> tuple[str, bool]:
+    """Why it is not well elsewhere, or "", and may that pass by itself. Raises StoreError."""
     scene = await look(desk.store)
     try:
         sent = await until_committed(lambda: _send(desk, name, host, options.reason), f"service/{name}")
         if sent.why or not sent.target:
-            return sent.why
+            return sent.why, sent.passes
         print(f"{name}: {sent.source} -> {sent.target}", flush=True)
         if options.wait:
             await _until_ready(desk, scene, name, sent, options)
     except Refused as e:
-        return str(e)
-    return ""
+        return str(e), False
+    return "", False
 
 
 async def _until_ready(desk: Desk, scene: Scene, name: str, sent: Sent, options: Options) -> None:
@@ -222,7 +235,7 @@ async def _send(desk: Desk, name: str, host: str, reason: str) -> Sent | None:
         return Sent(source, view.wanted, view.revision)  # on its way already
     view, target, why = await _where(desk, view, host)
     if not target:
-        return Sent(source, why=why)
+        return Sent(source, why=why, passes=bool(candidates(view, host)))
     document = plain(view.manifest)
     spec = {**document["spec"], "primary": target}
     why = f"{host} is drained{f': {reason}' if reason else ''}"
