@@ -18,7 +18,7 @@ from examples.lab import rig
 
 EXAMPLES = rig.HERE.parent
 EVERYWHERE = ("ldap", "dns", "web", "patroni")
-EXCLUSIVE = ("nfs", "dhcp", "tftp", "git", "hg", "queue", "login")
+EXCLUSIVE = ("nfs", "dhcp", "tftp", "git", "hg", "ci", "queue", "login")
 MOVED = (*EXCLUSIVE, "postgres")  # what has a primary that somebody may say
 FOLLOWS = ("postgres", "postgres-read")
 SERVICES = (*EVERYWHERE, *EXCLUSIVE, *FOLLOWS)

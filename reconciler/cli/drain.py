@@ -235,7 +235,7 @@ async def _send(desk: Desk, name: str, host: str, reason: str) -> Sent | None:
         return Sent(source, view.wanted, view.revision)  # on its way already
     view, target, why = await _where(desk, view, host)
     if not target:
-        return Sent(source, why=why, passes=bool(candidates(view, host)))
+        return Sent(source, why=why, passes=view.paused is None and bool(candidates(view, host)))
     document = plain(view.manifest)
     spec = {**document["spec"], "primary": target}
     why = f"{host} is drained{f': {reason}' if reason else ''}"

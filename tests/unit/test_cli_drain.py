@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
@@ -107,6 +108,23 @@ def test_what_cannot_move_is_named_and_stays_the_others_move_and_it_goes_on_wher
 
     story(tell)
     assert capsys.readouterr().out.endswith(MAY)
+
+
+def test_what_is_in_the_way_for_a_moment_is_waited_for_and_the_others_go_first(capsys: Capture) -> None:
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        hands.neighbour(cluster, SWITCH, "off")
+        await cluster.run(60)
+        draining = asyncio.create_task(drain.drain(desk, "hosta", drain.Options()))
+        await cluster.run(30)
+        assert await where(cluster) == {"dns": "hostb", "git": "hosta", "nfs": "hostb"}
+        hands.neighbour(cluster, SWITCH, "on")
+        await draining
+        assert (await where(cluster))["git"] == "hostb"
+
+    story(tell)
+    out = capsys.readouterr().out
+    assert out.count(f"git: waits for a minute at most: hostb cannot take it: gate ping {SWITCH} is shut") == 1
+    assert out.endswith(MAY)
 
 
 def test_one_that_fails_there_goes_back_and_the_others_move() -> None:

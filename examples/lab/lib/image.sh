@@ -53,8 +53,11 @@ bootstrap() {
         --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$root" || { wait "$packages"; return 1; }
     wait "$packages" || return 1
     mkdir -p "$root/opt/hactl" && mv "$work/deps" "$root/opt/hactl/deps" || return 1
-    if [[ $SITE ]]; then mv "$work/patroni" "$root/opt/patroni" && sed -i '1s|.*|#!/usr/bin/python3|' "$root/opt/patroni/bin/patroni" || return 1; fi
-    chroot "$root" python3 -m compileall -q -j 0 /opt/hactl/deps
+    local each
+    for each in ${SITE:+patroni buildbot}; do
+        mv "$work/$each" "$root/opt/$each" && sed -i '1s|.*|#!/usr/bin/python3|' "$root/opt/$each/bin/$each" || return 1
+    done
+    chroot "$root" python3 -m compileall -q -j 0 /opt/hactl/deps ${SITE:+/opt/patroni /opt/buildbot}
     # What was built against this machine's libvirt and Python must load in there.
     chroot "$root" env PYTHONPATH=/opt/hactl/deps python3 -c "import libvirt, grpc.aio, aetcd.rpc, pydantic, pyroute2, yaml, typer"
 }
@@ -62,11 +65,15 @@ bootstrap() {
 python_packages() {
     "$PYTHON" -m venv "$1/pip" && "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile \
         --target "$1/deps" -r "$TREE/requirements.lock" || return 1
-    [[ -z $SITE ]] || "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile --target "$1/patroni" $PATRONI
+    [[ $SITE ]] || return 0
+    # shellcheck disable=SC2086
+    "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile --target "$1/patroni" $PATRONI &&
+        "$1/pip/bin/pip" install -q --disable-pip-version-check --retries 5 --no-compile --target "$1/buildbot" $BUILDBOT
 }
 
 # Of a whole site. Debian's own is two years older.
 PATRONI="patroni[etcd3]==4.1.5 psycopg[binary]==3.3.9"
+BUILDBOT="buildbot==4.3.0 buildbot-www==4.3.0 buildbot-worker==4.3.0"
 
 # Modules, guest/ laid over it, the key, and nothing running that a host of the lab does not need.
 furnish() {
