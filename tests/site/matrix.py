@@ -35,6 +35,7 @@ class Matrix:
         began = self._clients.now()
         yield
         self._phases[name] = began, self._clients.now()
+        print(f"{name}: {self._clients.outages(*self._phases[name])}")  # for a run that does not come to its end
 
     def page(self, found: Mapping[str, Mapping[str, Any]]) -> str:
         outages = {name: self._clients.outages(*when) for name, when in self._phases.items()}
