@@ -325,7 +325,10 @@ def _copies(disk: Disk, volume: Volume) -> list[tuple[Peer, Copy]]:
 
 
 def _resync(disk: Disk, volume: Volume) -> str:
-    """` (resync 63 %)` while one runs."""
+    """` (resync 63 %)` while one runs. Before it, what lacks is exchanged: DRBD 8.4 may hang in that for ever, when a new
+    generation of the data begins on the other side at the same moment."""
+    if any(copy.replication.startswith("WFBitMap") for _, copy in _copies(disk, volume)):
+        return " (asks its peer what it lacks; if that lasts, there: drbdadm disconnect, then drbdadm connect)"
     running = [copy.out_of_sync for _, copy in _copies(disk, volume) if "Sync" in copy.replication]
     behind = max(running, default=0)
     return f" (resync {100 * (1 - behind / volume.size):.0f} %)" if behind and volume.size else ""

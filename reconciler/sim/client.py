@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from reconciler.modes import EVERYWHERE
-from reconciler.sim.rules import missing
+from reconciler.sim.rules import Wanted
 from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
 from resources.words import disks
@@ -22,6 +22,7 @@ class Client:
         self._world, self._service, self._pause = world, service, pause
         self._addresses = [ip_of(one.address) for one in service.spec.get("addresses")]
         self._disks = [disk.resource for disk in disks(service.spec)]
+        self._wanted = Wanted(service)
         self._attempt = 0  # its number; what is acknowledged of an earlier one comes too late to count
         self.acknowledged = 0
         self.longest = 0.0
@@ -78,8 +79,8 @@ class Client:
         an address is asked where it is."""
         for address in self._addresses if self._service.spec.mode == EVERYWHERE else self._addresses[:1]:
             there = self._world.reach(address)
-            if len(there) == 1 and not missing(self._world, self._service, there[0][0].name):
+            if len(there) == 1 and not self._wanted.missing(self._world, there[0][0].name):
                 return there[0][0]
         hosts = [] if self._addresses else [self._world.hosts[name] for name in self._service.spec.hosts]
-        serves = [one for one in hosts if one.links["lan"] and not missing(self._world, self._service, one.name)]
+        serves = [one for one in hosts if one.links["lan"] and not self._wanted.missing(self._world, one.name)]
         return serves[0] if serves else None

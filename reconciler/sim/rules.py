@@ -16,7 +16,7 @@ from reconciler.modes import EVERYWHERE
 from reconciler.sim.drbd import Copy, Resource
 from reconciler.sim.world import Host, World, ip_of
 from reconciler.spec import ServiceManifest
-from resources.words import DiskField, disks
+from resources.words import disks
 
 HOLDS = ("active", "activating", "deactivating", "reloading")
 
@@ -126,24 +126,34 @@ def _held_of(service: ServiceManifest, host: Host) -> Iterator[str]:
         yield f"container {service.spec.domain}"
 
 
+class Wanted:
+    """What a Ready service has on its host. For rule 4: the world, not what agents say of it."""
+
+    def __init__(self, service: ServiceManifest) -> None:
+        spec = service.spec
+        self._name, self._domain, self._units = service.metadata.name, spec.domain, spec.get("units")
+        self._addresses = [(one.address, ip_of(one.address), one.host) for one in spec.get("addresses")]
+        self._disks = disks(spec)
+
+    def missing(self, world: World, host: str) -> list[str]:
+        """What of it is not there."""
+        there = world.hosts[host]
+        place = there.place(self._domain)
+        if not there.runs or place is None:
+            return [f"{self._domain or 'the host'} does not run on {host}"]
+        found = [f"unit {unit}" for unit in self._units if place.unit(unit).active != "active"]
+        for address, ip, only in self._addresses:
+            if only in (None, host) and not place.has(ip):
+                found.append(f"address {address}")
+        for disk in self._disks:
+            if world.disks[disk.resource].copies[host].role != "Primary":
+                found.append(f"Primary of {disk.resource}")
+            inside = there.base if disk.where == "host" else place
+            if disk.mount is not None and not inside.has_mount(disk.mount):
+                found.append(f"mount {disk.mount}")
+        return [f"{self._name}: {text} on {host}" for text in found]
+
+
 def missing(world: World, service: ServiceManifest, host: str) -> list[str]:
-    """What a Ready service would have on that host and has not. For rule 4: the world, not what agents say of it."""
-    spec, there = service.spec, world.hosts[host]
-    place = there.place(spec.domain)
-    if not there.runs or place is None:
-        return [f"{spec.domain or 'the host'} does not run on {host}"]
-    found = [f"unit {unit}" for unit in spec.get("units") if place.unit(unit).active != "active"]
-    for one in spec.get("addresses"):
-        if one.host in (None, host) and not place.has(ip_of(one.address)):
-            found.append(f"address {one.address}")
-    for disk in disks(spec):
-        found += _missing_disk(world, disk, there, spec.domain)
-    return [f"{service.metadata.name}: {text} on {host}" for text in found]
-
-
-def _missing_disk(world: World, disk: DiskField, host: Host, domain: str | None) -> Iterator[str]:
-    if world.disks[disk.resource].copies[host.name].role != "Primary":
-        yield f"Primary of {disk.resource}"
-    place = host.place(None if disk.where == "host" else domain)
-    if disk.mount is not None and (place is None or not any(one.target == disk.mount for one in place.mounts)):
-        yield f"mount {disk.mount}"
+    """What a Ready service would have on that host and has not."""
+    return Wanted(service).missing(world, host)

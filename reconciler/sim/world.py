@@ -68,6 +68,12 @@ class Place:
                 return True
         return False
 
+    def has_mount(self, target: str) -> bool:
+        for one in self.mounts:  # noqa: SIM110, as above
+            if one.target == target:
+                return True
+        return False
+
     def usable(self, ip: str) -> bool:
         """Does it answer for this address?"""
         return any(ip_of(one.address) == ip and not one.flags & NOT_USABLE for one in self.addresses)

@@ -257,6 +257,11 @@ def test_a_primary_where_none_should_be_is_told_and_held() -> None:
             disk("Secondary", "Inconsistent", peer(replication="SyncTarget", behind=370)),
             "disk nfs-home is Inconsistent (resync 63 %)",
         ),
+        (
+            disk("Secondary", "Outdated", peer(replication="WFBitMapT")),
+            "disk nfs-home is Outdated (asks its peer what it lacks; if that lasts, there: drbdadm disconnect, then "
+            "drbdadm connect)",
+        ),
         (disk("Secondary", "UpToDate", LOST), "disk nfs-home is not connected to hostb (Connecting): is the link up?"),
         (
             disk("Secondary", "UpToDate", peer("StandAlone", "Unknown", "DUnknown", "Off")),
