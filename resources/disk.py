@@ -325,8 +325,8 @@ def _copies(disk: Disk, volume: Volume) -> list[tuple[Peer, Copy]]:
 
 
 def _resync(disk: Disk, volume: Volume) -> str:
-    """` (resync 63 %)` while one runs. Before it, what lacks is exchanged: DRBD 8.4 may hang in that for ever, when a new
-    generation of the data begins on the other side at the same moment."""
+    """` (resync 63 %)` while one runs, or what comes before it and may hang."""
+    # DRBD 8.4, when a new generation of the data begins on the other side in the moment of the handshake.
     if any(copy.replication.startswith("WFBitMap") for _, copy in _copies(disk, volume)):
         return " (asks its peer what it lacks; if that lasts, there: drbdadm disconnect, then drbdadm connect)"
     running = [copy.out_of_sync for _, copy in _copies(disk, volume) if "Sync" in copy.replication]
