@@ -160,17 +160,7 @@ async def _all(desk: Desk, host: str, found: Leaving, options: Options) -> dict[
         for other in sorted(found.needs[name]):
             if found.names.index(other) < found.names.index(name):  # else they are a circle
                 await over[other].wait()
-        patient = asyncio.get_running_loop().time() + (PATIENT if options.wait else 0.0)
-        said = ""
-        while True:
-            async with room:
-                why, passes = await _leave(desk, name, host, options)
-            if not passes or asyncio.get_running_loop().time() >= patient:
-                break
-            if why != said:
-                print(f"{name}: waits for a minute at most: {why}", flush=True)
-            said = why
-            await asyncio.sleep(AGAIN)
+        why = await _leave_in_time(desk, name, host, options, room)
         if why:
             problems[name] = why
             print(f"{name}: {why}", flush=True)
@@ -180,6 +170,21 @@ async def _all(desk: Desk, host: str, found: Leaving, options: Options) -> dict[
         for name in found.names:
             tasks.create_task(one(name))
     return problems
+
+
+async def _leave_in_time(desk: Desk, name: str, host: str, options: Options, room: asyncio.Semaphore) -> str:
+    """As `_leave`, waiting for what may pass; the others have the room meanwhile. Raises StoreError."""
+    now = asyncio.get_running_loop().time
+    patient, said = now() + (PATIENT if options.wait else 0.0), ""
+    while True:
+        async with room:
+            why, passes = await _leave(desk, name, host, options)
+        if not passes or now() >= patient:
+            return why
+        if why != said:
+            print(f"{name}: waits for a minute at most: {why}", flush=True)
+        said = why
+        await asyncio.sleep(AGAIN)
 
 
 async def _leave(desk: Desk, name: str, host: str, options: Options) -> tuple[str, bool]:
