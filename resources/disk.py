@@ -18,6 +18,7 @@ from resources.words import DiskField, disks, once
 
 PATIENCE = 10.0  # seconds for drbdsetup to say what is
 HANDLER_PATIENCE = 45.0  # a promotion without the peer waits for the fence-peer handler
+HANDSHAKE = 20.0  # seconds for a copy to hear from its peer what it lacks
 ROLES = ("primary", "secondary")
 HELD_OPEN = "held open"  # DRBD's word for a device that is busy
 NO_SUCH = ("No such resource", "not defined", "unknown resource", "Unknown resource")
@@ -149,6 +150,29 @@ class Attach(_Switch):
         await self._drbdadm(machine, "adjust")
 
 
+@dataclass(frozen=True)
+class Reconnect(_Switch):
+    """A handshake that hangs is begun anew: DRBD 8.4, where a new generation of the data began on the other side then,
+    stays there for ever, and the copy outdated. One that goes on is left alone."""
+
+    timeout = HANDSHAKE + 40
+
+    def __str__(self) -> str:
+        return f"see the handshake of disk {self.resource} through"
+
+    @property
+    def done(self) -> str:
+        return f"handshake of disk {self.resource} over, or begun anew"
+
+    async def run(self, machine: Machine) -> None:
+        until = machine.monotonic() + HANDSHAKE
+        while (seen := await _look(self.resource, machine)) and seen.asks:
+            if machine.monotonic() >= until:
+                await self._drbdadm(machine, "disconnect")
+                return await self._drbdadm(machine, "connect")
+            await machine.sleep(2)
+
+
 class DiskKind(Kind[DiskSpec, Disk | None]):
     """`disks: [{resource: nfs-home, mount: /export/home}]`"""
 
@@ -181,11 +205,7 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         return Stage.DISK
 
     async def observe(self, spec: DiskSpec, machine: Machine) -> Disk | None:
-        argv = ("drbdsetup", "events2", "--now", "--statistics", spec.resource)
-        done = await machine.run(*argv, timeout=PATIENCE)
-        if done.status and not any(said in done.err for said in NO_SUCH):
-            raise Unavailable(f"drbdsetup does not say how disk {spec.resource} is: {said_by(done.err or done.out)}")
-        return parse(done.out, spec.resource)
+        return await _look(spec.resource, machine)
 
     def plan(self, spec: DiskSpec, role: Role, seen: Disk | None) -> list[Step]:
         if seen is None:
@@ -199,8 +219,7 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
             return [Attach("it has no disk under it here", spec.resource)] if _detached(seen) else []
         if seen.role == "Primary":
             return [Demote("this host is not to be its primary", spec.resource)]
-        attach = role is Role.STANDBY and _detached(seen)
-        return [Attach("it has no disk under it here", spec.resource)] if attach else []
+        return _refresh(spec, seen) if role is Role.STANDBY else []
 
     def conditions(self, spec: DiskSpec, role: Role, seen: Disk | None) -> list[Condition]:
         if seen is None:
@@ -275,8 +294,22 @@ class DiskKind(Kind[DiskSpec, Disk | None]):
         return frozenset({f"disk/{spec.resource}"})
 
 
+async def _look(resource: str, machine: Machine) -> Disk | None:
+    done = await machine.run("drbdsetup", "events2", "--now", "--statistics", resource, timeout=PATIENCE)
+    if done.status and not any(said in done.err for said in NO_SUCH):
+        raise Unavailable(f"drbdsetup does not say how disk {resource} is: {said_by(done.err or done.out)}")
+    return parse(done.out, resource)
+
+
 def _not_configured(spec: DiskSpec) -> str:
     return f"disk {spec.resource} is not up on this host (drbdadm up {spec.resource})"
+
+
+def _refresh(spec: DiskSpec, disk: Disk) -> list[Step]:
+    """What a standby's copy needs to become current again."""
+    if _detached(disk):
+        return [Attach("it has no disk under it here", spec.resource)]
+    return [Reconnect("it asks its peer what it lacks", spec.resource)] if disk.asks else []
 
 
 def _detached(disk: Disk) -> bool:
@@ -325,10 +358,9 @@ def _copies(disk: Disk, volume: Volume) -> list[tuple[Peer, Copy]]:
 
 
 def _resync(disk: Disk, volume: Volume) -> str:
-    """` (resync 63 %)` while one runs, or what comes before it and may hang."""
-    # DRBD 8.4, when a new generation of the data begins on the other side in the moment of the handshake.
-    if any(copy.replication.startswith("WFBitMap") for _, copy in _copies(disk, volume)):
-        return " (asks its peer what it lacks; if that lasts, there: drbdadm disconnect, then drbdadm connect)"
+    """` (resync 63 %)` while one runs, or what comes before it and may hang (`Reconnect`)."""
+    if disk.asks:
+        return " (asks its peer what it lacks)"
     running = [copy.out_of_sync for _, copy in _copies(disk, volume) if "Sync" in copy.replication]
     behind = max(running, default=0)
     return f" (resync {100 * (1 - behind / volume.size):.0f} %)" if behind and volume.size else ""

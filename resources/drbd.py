@@ -59,6 +59,11 @@ class Disk:
     volumes: tuple[Volume, ...] = ()
     peers: tuple[Peer, ...] = ()
 
+    @property
+    def asks(self) -> bool:
+        """Does it ask a peer what it lacks? Before a resync, for some milliseconds; DRBD 8.4 may hang there."""
+        return any(copy.replication.startswith("WFBitMap") for peer in self.peers for copy in peer.copies)
+
 
 Said = Mapping[str, str]
 

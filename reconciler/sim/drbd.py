@@ -90,6 +90,8 @@ class Resource:
         self.copies = {host: Copy(host, first, generation) for host in hosts}
         self.acknowledged = first
         self.connected = True
+        self.hangs = False  # the next handshake, as DRBD 8.4's may
+        self.hung = ""  # the host whose copy hangs in one
         self.lost: list[str] = []
         self.handler: Handler | None = None
         self._can_talk, self._said = can_talk, said
@@ -148,7 +150,7 @@ class Resource:
         return self._can_talk() and one.up and other.up and not (one.standalone or other.standalone)
 
     def _lose(self) -> None:
-        self.connected = False
+        self.connected, self.hung = False, ""
         for copy in self.copies.values():
             if not copy.up:
                 continue
@@ -173,6 +175,8 @@ class Resource:
             return
         self.connected = True
         ahead.disk = "UpToDate"
+        if self.hangs and behind.role != "Primary":
+            return self._hang(ahead, behind)
         behind.disk = "UpToDate" if ahead.data is behind.data else "Inconsistent"
         behind.generation = ahead.generation
         ahead.peer_disk, behind.peer_disk = behind.disk, ahead.disk
@@ -180,6 +184,15 @@ class Resource:
             self.resume(copy.host)
             self._said(copy.host, self.name, "connected")
         self.look()
+
+    def _hang(self, ahead: Copy, behind: Copy) -> None:
+        """The link is there again and its answer never comes: who wrote goes on, the other copy is of no use."""
+        self.hangs, self.hung = False, behind.host
+        behind.disk = ahead.peer_disk = "Outdated"
+        behind.peer_disk = "UpToDate"
+        self.resume(ahead.host)
+        for copy in (ahead, behind):
+            self._said(copy.host, self.name, "connected, and the handshake hangs")
 
     def _order(self, one: Copy, other: Copy) -> tuple[Copy, Copy]:
         """Which has the data, which is to get it. Of one generation: the one that had more sent to it."""
@@ -218,6 +231,12 @@ class Resource:
         self.copies[host].standalone = True
         if self.connected:
             self._lose()
+        self.look()
+        return 0, ""
+
+    def connect(self, host: str) -> tuple[int, str]:
+        """drbdadm connect: this side tries again."""
+        self.copies[host].standalone = False
         self.look()
         return 0, ""
 

@@ -258,14 +258,19 @@ def readonly(cluster: Cluster, host: str, domain: str, target: str) -> None:
 
 
 async def drbdadm(cluster: Cluster, host: str, verb: str, disk: str) -> None:
-    """primary, secondary or detach, by hand."""
+    """primary, secondary, disconnect, connect or detach, by hand."""
     there = cluster.world.disks[disk]
     if verb == "primary":
         await there.promote(host)
-    elif verb == "detach":
-        there.detach(host)
+    elif verb in ("disconnect", "connect", "detach"):
+        getattr(there, verb)(host)
     else:
         there.demote(host, in_use=cluster.world.hosts[host].uses(f"147:{there.minor}"))
+
+
+def handshake(cluster: Cluster, disk: str, _hangs: str) -> None:
+    """`handshake nfs-home hangs`: the next one of that disk."""
+    cluster.world.disks[disk].hangs = True
 
 
 def unit(cluster: Cluster, host: str, domain: str, name: str, active: str) -> None:

@@ -104,7 +104,8 @@ def _events2(host: Host, name: str) -> Finished:
     if disk.connected:
         link, role = "Connected", peer.role
         sides = {"": "Established", host.name: "SyncTarget", peer.host: "SyncSource"}
-        replication = sides[disk.syncing]
+        hanging = {"": sides[disk.syncing], host.name: "WFBitMapT", peer.host: "WFBitMapS"}
+        replication = hanging[disk.hung]
     lines = [
         f"exists resource name:{name} role:{mine.role} suspended:{mine.suspended}",
         f"exists connection name:{name} peer-node-id:1 conn-name:{peer.host} connection:{link} role:{role} "
@@ -159,7 +160,7 @@ async def _drbdadm(machine: SimMachine, verb: str, name: str) -> Finished:
         case "resume-io":
             disk.resume(host.name)
             status, said = 0, ""
-        case "disconnect" | "detach" | "adjust":
+        case "disconnect" | "connect" | "detach" | "adjust":
             status, said = getattr(disk, verb)(host.name)
         case _:
             raise Unavailable(f"the simulation knows no drbdadm {verb}")

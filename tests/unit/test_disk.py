@@ -197,6 +197,13 @@ def test_a_primary_whose_peer_has_lost_its_disk_says_so_and_is_ready() -> None:
         (disk("Primary"), Role.ABSENT, ["demote disk nfs-home"]),
         (disk("Secondary"), Role.STANDBY, []),
         (None, Role.ACTIVE, []),
+        (
+            disk("Secondary", "Outdated", peer(replication="WFBitMapT")),
+            Role.STANDBY,
+            ["see the handshake of disk nfs-home through"],
+        ),
+        (disk("Secondary", "Outdated", peer(replication="WFBitMapT")), Role.ABSENT, []),
+        (disk("Primary", "UpToDate", peer(replication="WFBitMapS")), Role.ACTIVE, []),
         (None, Role.ABSENT, []),
     ],
 )
@@ -259,8 +266,7 @@ def test_a_primary_where_none_should_be_is_told_and_held() -> None:
         ),
         (
             disk("Secondary", "Outdated", peer(replication="WFBitMapT")),
-            "disk nfs-home is Outdated (asks its peer what it lacks; if that lasts, there: drbdadm disconnect, then "
-            "drbdadm connect)",
+            "disk nfs-home is Outdated (asks its peer what it lacks)",
         ),
         (disk("Secondary", "UpToDate", LOST), "disk nfs-home is not connected to hostb (Connecting): is the link up?"),
         (
