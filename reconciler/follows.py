@@ -28,7 +28,8 @@ def follow(view: View, me: Me, snapshot: Snapshot) -> str:
     engine = _engine(snapshot)
     if not view.follows or engine is None or view.wanted == me.host or not (me.fit and me.connected and me.ready):
         return ""
-    if view.paused is not None or view.manifest.metadata.deleted or me.host not in view.manifest.spec.hosts:
+    begins = view.paused is None and not view.manifest.metadata.deleted and not me.leaving
+    if not begins or me.host not in view.manifest.spec.hosts:
         return ""
     part, seen = engine
     says = part.kind.says(part.spec, seen)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -37,11 +38,12 @@ class Agent:
         self._machine = machine
         self._mirror = Mirror(store, machine, self._store_changed)
         self._guard = Guard(machine, options.watchdog, options.watchdog_seconds)
+        looks = partial(self._store_changed, "")
         asks = Asks(
             guarded=self._guarded,
             gives_up=self._give_up,
             empty=self._empty,
-            changed=lambda: self._store_changed(""),
+            changed=looks,
             promisers=lambda: self.failsafe.promisers(),
             lacks=lambda: self.failsafe.lacks() if self._guarded() else (),
         )
@@ -53,6 +55,7 @@ class Agent:
         self._promises = Promises(machine, self._mirror, self._key, port, lambda: self._session.connected)
         leases, applied = self._publisher.leases, Applied(machine)
         self._proofs = Proofs(store, machine, self._mirror, self._session, leases, self._promises, self._store_changed)
+        self._shutdown = Shutdown(store, machine, self._mirror, self._session, self._publisher, looks)
         self._parts = Parts(
             store=store,
             machine=machine,
@@ -62,10 +65,10 @@ class Agent:
             applied=applied,
             promises=self._promises,
             proofs=self._proofs,
+            shutdown=self._shutdown,
             spawn=self._spawn,
             resync=options.resync,
         )
-        self._shutdown = Shutdown(store, machine, self._mirror, self._session, self._publisher)
         self._leaves = options.shutdown
         self._workers: dict[str, Worker] = {}
         self.local = Local(

@@ -47,8 +47,11 @@ class Snapshot:
         """Why this host could not take the service over now; `alone`: without the last owner's copies. A check is asked
         of no target, and while a gate has not answered there is nothing to say: see `pending`."""
         known = [said for part, seen in self.known() for said in part.kind.obstacles(part.spec, seen, alone=alone)]
-        unknown = [found.clause(part.id) for part, found in self.unknown() if not isinstance(found, Pending)]
-        return known + unknown
+        return known + self.unreadable()
+
+    def unreadable(self) -> list[str]:
+        """What should be known by now and is not."""
+        return [found.clause(part.id) for part, found in self.unknown() if not isinstance(found, Pending)]
 
     def pending(self) -> Iterator[AnyPart]:
         """The parts that are asked in the background, or would be, and have not answered yet."""

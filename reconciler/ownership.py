@@ -24,6 +24,7 @@ from resources.kind import Fit, Role
 from resources.words import disks
 
 OUT_OF_REACH = "etcd is out of reach: put down before another host takes it over"
+GOING_DOWN = "this host is being shut down"
 
 
 class Intent(StrEnum):
@@ -151,6 +152,11 @@ class View:
             return [f"{host} has not said yet whether it could"]
         return list(status.target.obstacles)
 
+    def merely_unreadable(self, host: str) -> bool:
+        """Could that host take the service over as far as it knows, had it not failed to read some of it just now?"""
+        status = self.statuses.get(host)
+        return host in self.sessions and status is not None and status.target is not None and status.target.unreadable
+
 
 @dataclass(frozen=True)
 class Me:
@@ -159,7 +165,8 @@ class Me:
     deadline has not passed, and etcd's news since it began are here; `guarded`: whatever the spec says by now, the
     session's last word counts the service as automatic; `safe`: nobody may take over what is automatic;
     `ready`: this host could take it over now; `fit`: how the engine that it follows fits here, None where that is not
-    known or it follows none."""
+    known or it follows none; `begun`: it has begun to put it down, by this very spec; `leaving`: this host is being
+    shut down, `lets_go`: and for that what is automatic goes down now."""
 
     host: str
     boot_id: str
@@ -171,6 +178,9 @@ class Me:
     safe: bool = True
     ready: bool = False
     fit: Fit | None = None
+    begun: bool = False
+    leaving: bool = False
+    lets_go: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,7 @@ def _exclusive(view: View, me: Me, idle: Role) -> Verdict:
         return _mine(view, me, idle)
     if view.wanted != me.host and not _stands_in(view, me.host):
         return Verdict(idle, Intent.NONE)
-    return _to_be_mine(view, me, idle)
+    return Verdict(idle, Intent.NONE, GOING_DOWN) if me.leaving else _to_be_mine(view, me, idle)
 
 
 def keeps(view: View, host: str) -> bool:
@@ -240,8 +250,8 @@ def takeover(view: View, me: Me) -> str:
     dead one.
     """
     hosts = view.manifest.spec.hosts
-    if view.follows:
-        return ""  # its engine decides
+    if view.follows or me.leaving:
+        return ""  # its engine decides; nothing is begun on a host that goes down
     if not (view.automatic and me.connected and me.ready) or view.manifest.metadata.deleted or me.host not in hosts:
         return ""
     if view.wanted in view.sessions or view.wanted == me.host:
@@ -305,15 +315,16 @@ def _mine(view: View, me: Me, idle: Role) -> Verdict:
     epoch = view.owner.epoch
     if (view.automatic or me.guarded) and not me.safe:
         return Verdict(idle, Intent.NONE, OUT_OF_REACH)
+    if me.lets_go and view.automatic:
+        return Verdict(idle, Intent.RELEASE, GOING_DOWN, epoch)
     if not _is_held(view.owner, me):
         if view.wanted == me.host and _leads(view, me):
             return Verdict(Role.ACTIVE, Intent.CLAIM, "its own key, of an epoch that it no longer holds")
         elsewhere = view.wanted != me.host
         why = f"moving to {view.wanted}" if elsewhere else f"its engine does not lead on {me.host}"
         return Verdict(Role.STANDBY, Intent.RELEASE, why)
-    if view.wanted == me.host:
-        return Verdict(Role.ACTIVE, Intent.HOLD, epoch=epoch)
-    if waits := _why_not_yet(view, me):
+    waits = _why_not_yet(view, me) if view.wanted != me.host else ""
+    if waits or view.wanted == me.host:
         return Verdict(Role.ACTIVE, Intent.HOLD, waits, epoch)
     return Verdict(idle, Intent.RELEASE, f"moving to {view.wanted}", epoch)
 
@@ -323,6 +334,8 @@ def _why_not_yet(view: View, me: Me) -> str:
     if not me.connected:
         return f"the move to {view.wanted} waits for etcd"
     obstacles = view.target_obstacles(view.wanted)
+    if me.begun and view.merely_unreadable(view.wanted):
+        obstacles = []  # what is half down is not brought up again for that: the deadline is the way back
     if view.follows and me.fit is Fit.FULLY and not obstacles and not (view.reads and me.host in view.drained):
         goes = f"stays at the replica on {me.host} while that is healthy"
         return goes if view.reads else f"goes to {view.wanted} once its engine leads there"

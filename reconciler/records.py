@@ -115,11 +115,13 @@ State = Literal[
 
 
 class Target(Record):
-    """Could this host take the service over now? True for the spec at `revision` and no other."""
+    """Could this host take the service over now? True for the spec at `revision` and no other. `unreadable`: nothing
+    is in its way but what could not be read just now."""
 
     ready: bool
     revision: int
     obstacles: list[str] = Field(default_factory=list)
+    unreadable: bool = False
 
 
 class PartStatus(Record):

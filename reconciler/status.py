@@ -117,7 +117,8 @@ def target(view: View, host: str, snapshot: Snapshot) -> Target | None:
     ]
     drained = [said] if (said := view.drain_obstacle(host)) else []
     obstacles = drained + marked + snapshot.obstacles(alone=view.alone)
-    return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles)
+    unreadable = bool(obstacles) and obstacles == snapshot.unreadable()
+    return Target(ready=not obstacles, revision=view.revision, obstacles=obstacles, unreadable=unreadable)
 
 
 def _state(view: View, snapshot: Snapshot, verdict: Verdict, trouble: Trouble, problems: Problems) -> tuple[State, str]:

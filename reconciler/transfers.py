@@ -23,6 +23,7 @@ from reconciler.proofs import Proofs
 from reconciler.publish import AUDIT_LASTS, Publisher
 from reconciler.records import Status, as_id, stamp
 from reconciler.session import SessionKeeper
+from reconciler.shutdown import Shutdown
 from reconciler.status import Trouble, ready
 from reconciler.store import Store, Txn, session_key
 from reconciler.teller import Teller
@@ -47,6 +48,7 @@ class Parts:
     applied: Applied
     promises: Promises
     proofs: Proofs
+    shutdown: Shutdown
     spawn: Spawn
     resync: float
 
@@ -57,6 +59,7 @@ class Memory:
 
     epoch: int = 0  # the one this agent holds
     given_up: int = 0  # the last one whose release was sent
+    begun: int = 0  # revision of the spec by which it was being put down last
     since: float = 0.0  # monotonic: when it was claimed, or kept at first
     was_ready: bool = False  # in this epoch
     keeps: bool = False  # it is everywhere, and active here

@@ -24,7 +24,7 @@ from reconciler.observe import Snapshot, again
 from reconciler.ownership import Intent, Me, Verdict, View, decide, keeps
 from reconciler.plan import Plan, plan
 from reconciler.probes import Probes
-from reconciler.records import Progress, Status
+from reconciler.records import Progress, Status, Target
 from reconciler.spec import SpecError
 from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import StoreError
@@ -241,6 +241,9 @@ class Worker:
             safe=self._transfers.safe(),
             ready=could is not None and could.ready,
             fit=follows.fit(snapshot),
+            begun=memory.begun == view.revision,
+            leaving=self._p.shutdown.under_way,
+            lets_go=self._p.shutdown.lets_go,
         )
 
     def _adopt(self, view: View, verdict: Verdict) -> Verdict:
@@ -251,6 +254,8 @@ class Worker:
             self._tell.decision(f"goes on owning it (epoch {verdict.epoch})", verdict.epoch)
         if not verdict.epoch:
             self._memory.epoch = 0
+        if verdict.intent is Intent.RELEASE:
+            self._memory.begun = view.revision
         self._transfers.keep(keeps=verdict.intent is Intent.KEEP)
         return verdict
 
@@ -287,6 +292,9 @@ class Worker:
         memory, host = self._memory, self._p.machine.host
         status = judge(view, host, snapshot, verdict, memory.trouble, dropped, settled=memory.was_ready)
         status = status.model_copy(update={"drifts": self._drifts.open()})
+        if self._p.shutdown.under_way and status.target is not None:
+            no = Target(ready=False, revision=view.revision, obstacles=[f"{host} is being shut down"])
+            status = status.model_copy(update={"target": no})
         return self._fights.named(status, view, snapshot, verdict)
 
     async def _act(

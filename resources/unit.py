@@ -15,6 +15,7 @@ from resources.words import Unit, once
 PROPERTIES = "LoadState,ActiveState,SubState,Result,TriggeredBy"
 RUNS = ("active", "reloading")
 HOLDS = (*RUNS, "activating", "deactivating")
+READS = 20.0  # seconds that a look may take: a host that starts ten containers at once is slow
 
 
 class UnitSpec(Model):
@@ -134,7 +135,7 @@ class UnitKind(Kind[UnitSpec, UnitSeen]):
         if spec.domain is not None and not (await machine.container(spec.domain)).running:
             return UnitSeen()
         argv = ("systemctl", "show", f"--property={PROPERTIES}", spec.unit)
-        done = await machine.run(*argv, timeout=10, domain=spec.domain)
+        done = await machine.run(*argv, timeout=READS, domain=spec.domain)
         if done.status:
             raise Unavailable(f"systemd in {spec.domain or 'the host'} does not answer: {done.said}")
         return parse(done.out)

@@ -137,7 +137,7 @@ def view(
     return View(found, **{**facts, **more})
 
 
-def ready_target(revision: int = 10, *obstacles: str) -> Status:
+def ready_target(revision: int = 10, *obstacles: str, unreadable: bool = False) -> Status:
     """What a standby publishes: it could take the service over, or why not."""
-    target = Target(ready=not obstacles, revision=revision, obstacles=list(obstacles))
+    target = Target(ready=not obstacles, revision=revision, obstacles=list(obstacles), unreadable=unreadable)
     return Status(role=Role.STANDBY, state="Standby", since=NOW, revision=revision, target=target)

@@ -25,6 +25,8 @@ def died(host: str, boot: int = 1, proof: Any = "confirmed") -> dict[tuple[str, 
 
 
 HELD = me(epoch=7, holds=True)
+BLINKS = {"hostb": ready_target(10, "container/nfs cannot be read: libvirtd does not answer", unreadable=True)}
+AUTOMATIC = {"failover": "automatic"}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,49 @@ HELD = me(epoch=7, holds=True)
             Role.ACTIVE,
             Intent.HOLD,
         ),
+        (
+            "the target cannot read all of it, and nothing is touched yet",
+            view(owned("hosta"), fields=TO_B, statuses=BLINKS),
+            HELD,
+            Role.ACTIVE,
+            Intent.HOLD,
+        ),
+        (
+            "the target cannot read all of it, and it is half down here",
+            view(owned("hosta"), fields=TO_B, statuses=BLINKS),
+            me(epoch=7, holds=True, begun=True),
+            Role.STANDBY,
+            Intent.RELEASE,
+        ),
+        (
+            "it is half down here, and now there is a reason why the target cannot have it",
+            view(owned("hosta"), fields=TO_B, statuses={"hostb": ready_target(10, "gate ping is shut")}),
+            me(epoch=7, holds=True, begun=True),
+            Role.ACTIVE,
+            Intent.HOLD,
+        ),
+        (
+            "its host is being shut down: it moves first, where it can",
+            view(owned("hosta"), fields=AUTOMATIC),
+            me(epoch=7, holds=True, leaving=True),
+            Role.ACTIVE,
+            Intent.HOLD,
+        ),
+        (
+            "its host is being shut down and nobody has taken it",
+            view(owned("hosta"), fields=AUTOMATIC),
+            me(epoch=7, holds=True, leaving=True, lets_go=True),
+            Role.STANDBY,
+            Intent.RELEASE,
+        ),
+        (
+            "its host is being shut down, and a human decides where it goes",
+            view(owned("hosta")),
+            me(epoch=7, holds=True, leaving=True, lets_go=True),
+            Role.ACTIVE,
+            Intent.HOLD,
+        ),
+        ("nobody owns it, and I am being shut down", view(), me(leaving=True), Role.STANDBY, Intent.NONE),
         (
             "the target was ready, and its agent has gone since",
             view(owned("hosta"), fields=TO_B, sessions="hosta", statuses={"hostb": ready_target()}),

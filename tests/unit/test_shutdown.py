@@ -15,7 +15,7 @@ from reconciler.session import Options
 from reconciler.sim import hands
 from reconciler.sim.clock import simulate
 from reconciler.sim.cluster import Cluster
-from reconciler.store import ROOT
+from reconciler.store import ROOT, owner_key
 from tests.sim.services import service
 
 WEB, NFS = service("web", failover="automatic"), service("nfs")
@@ -63,6 +63,38 @@ def test_a_host_may_be_told_not_to() -> None:
         cluster = await begin(Options(shutdown=0))
         await hands.shutdown(cluster, "hosta")
         assert (await cluster.spec("web")).spec.wanted == "hosta"
+
+    simulate(tell())
+
+
+def test_what_cannot_move_is_put_down_and_let_go_of() -> None:
+    async def tell() -> None:
+        cluster = await begin(Options(shutdown=30))
+        hands.libvirt(cluster, "hostb", "off")
+        await cluster.run(60)
+        await hands.shutdown(cluster, "hosta")
+        assert await cluster.desk.get(owner_key("web")) is None  # no proof of a death is needed for it
+        assert (await cluster.owner("nfs")).host == "hosta"  # a human decides where that goes
+
+    simulate(tell())
+
+
+def test_nothing_comes_to_a_host_that_is_being_shut_down() -> None:
+    async def tell() -> None:
+        cluster = await begin(Options(shutdown=30))
+        await hands.set(cluster, "nfs", "primary=hostb")
+        await cluster.until_ready("nfs", within=30)
+        hands.fault(cluster, "hosta", "systemctl stop web.service", "hang")
+        shutting = asyncio.create_task(hands.shutdown(cluster, "hosta"))
+        await cluster.run(5)
+        status = await cluster.status("nfs", "hosta")
+        assert status is not None
+        assert status.target is not None
+        assert status.target.obstacles == ["hosta is being shut down"]
+        await hands.set(cluster, "nfs", "primary=hosta")
+        await cluster.run(5)
+        assert (await cluster.owner("nfs")).host == "hostb"
+        await shutting
 
     simulate(tell())
 

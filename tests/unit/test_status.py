@@ -119,8 +119,11 @@ def test_readiness_as_a_target_is_said_for_this_revision() -> None:
         ready=False, revision=10, obstacles=["disk home is not up on this host (drbdadm up home)"]
     )
     assert said(look(UNKNOWN, RUNS, ()), IDLE).target == Target(
-        ready=False, revision=10, obstacles=["disk/home cannot be read: no answer within 30 s"]
+        ready=False, revision=10, obstacles=["disk/home cannot be read: no answer within 30 s"], unreadable=True
     )
+    both = said(look(None, UNKNOWN, ()), IDLE).target
+    assert both is not None
+    assert (len(both.obstacles), both.unreadable) == (2, False)
 
 
 def test_an_owner_and_a_host_that_may_not_have_it_are_no_targets() -> None:
