@@ -1,7 +1,8 @@
 """What somebody may break of a running NFS service by hand, on the lab's real hosts; the agents must put it right.
 
-For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all share; a
-break's is when its last command has returned, since a program takes a tenth of a second to start in there.
+For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all share. A break
+begins with its first command; what is told is counted from when its last has returned, since a program takes a tenth of
+a second to start in there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 from examples.lab import rig
 
 SERVICE = "nfs"
-BEFORE = 3.0  # seconds: what a deed did may be seen before its last command returns
 
 # Ways into the container.
 WAYS = """set -e
@@ -72,13 +72,13 @@ BREAKS = (
         "unit stopped",
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "systemctl -M $(machine) stop rpcbind.service",
+        "systemctl -M $(machine) stop rpcbind.service || true",  # cancelled, where the agent is faster
     ),
     Break(
         "nfs-server.service stopped",  # with the units that are part of it
         "unit/nfs-server.service",
         "nfs-server.service is",  # deactivating, or inactive already
-        "systemctl -M $(machine) stop nfs-server.service",
+        "systemctl -M $(machine) stop nfs-server.service || true",  # likewise
     ),
     Break(
         "unit killed",  # by a signal after which its own Restart=on-failure does not start it again
@@ -149,24 +149,33 @@ class Drifted:
     repaired: float | None = None
 
 
-def strike(one: Break, active: str, standby: str) -> float:
-    """Do it; its moment."""
-    moments = [_do(host, f"{deed}\ndate +%s.%N") for host, deed in ((active, one.deed), (standby, one.other)) if deed]
-    return float(moments[-1].split()[-1])
+@dataclass(frozen=True)
+class Struck:
+    """When: in seconds since 1970."""
+
+    began: float
+    ended: float
+
+
+def strike(one: Break, active: str, standby: str) -> Struck:
+    """Do it."""
+    deeds = [(host, deed) for host, deed in ((active, one.deed), (standby, one.other)) if deed]
+    said = [_do(host, f"date +%s.%N\n{deed}\ndate +%s.%N").split() for host, deed in deeds]
+    return Struck(float(said[0][0]), float(said[-1][-1]))
 
 
 def healed(one: Break, active: str, standby: str, seconds: float = 120) -> Drifted:
-    """After `strike`d at a moment: seen, what agents do not mend is mended, repaired. Raises LabError."""
+    """After it was `strike`d: seen, what agents do not mend is mended, repaired. Raises LabError."""
     host = active if one.told_by == "active" else standby
-    since = strike(one, active, standby)
+    when = strike(one, active, standby)
     try:
-        rig.until(f"{one.name}: it is seen", lambda: told(one, host, since), seconds)
+        rig.until(f"{one.name}: it is seen", lambda: told(one, host, when), seconds)
     finally:
         for each in rig.HOSTS if one.mend else ():
             _do(each, one.mend)
 
     def repaired() -> Drifted | None:
-        now = told(one, host, since)
+        now = told(one, host, when)
         return now if now is not None and now.repaired is not None else None
 
     found: Drifted = rig.until(f"{one.name}: it is repaired", repaired, seconds)
@@ -188,17 +197,17 @@ def _do(host: str, deed: str) -> str:
     return rig.on(host, "bash", "-s", stdin=WAYS + deed)
 
 
-def told(one: Break, host: str, since: float) -> Drifted | None:
+def told(one: Break, host: str, when: Struck) -> Drifted | None:
     """What that host's agent told of it so far; None: nothing."""
     found: Drifted | None = None
     for event in _events():
-        after = moment(event["at"]) - since
-        if event["host"] != host or after < -BEFORE or not event.get("resource", "").startswith(one.part):
+        at = moment(event["at"])
+        if event["host"] != host or at < when.began or not event.get("resource", "").startswith(one.part):
             continue
         if event["kind"] == "drift" and found is None and one.says in event["text"]:
-            found = Drifted(max(0.0, after), event["text"])
+            found = Drifted(max(0.0, at - when.ended), event["text"])
         elif event["kind"] == "repaired" and found is not None:
-            return replace(found, repaired=after)
+            return replace(found, repaired=max(0.0, at - when.ended))
     return found
 
 
