@@ -50,12 +50,14 @@ class EngineSpec(EngineField):
 @dataclass(frozen=True)
 class Member:
     """Patroni here. `role`: primary (it holds the leader's lock), replica (a healthy one), or ""; then why, as a
-    clause about Patroni; `paused`: nobody takes over from it by itself; `answered`: did its API?"""
+    clause about Patroni; `paused`: nobody takes over from it by itself; `answered`: did its API? `apart`: a replica
+    that takes nothing from the primary, which is away, or from whose past it has gone astray and is to be rewound."""
 
     role: str
     why: str = ""
     paused: bool = False
     answered: bool = True
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,12 @@ class EngineKind(Probed[EngineSpec, Member]):
             return Member("primary", paused=paused)
         if said.get("role") == "replica" and said.get("state") == "running":
             status, text = await machine.fetch(f"{spec.url}/replica?lag={LAG}", wait, spec.domain)
-            if _object(text).get("role") != "replica":
+            said = _object(text)
+            if said.get("role") != "replica":
                 raise MachineError("Patroni is just changing its role")
-            why = "" if status == 200 else f"is a replica more than {LAG} behind, or one that is not to be used"
-            return Member("replica" if status == 200 else "", why, paused)
+            if status != 200:
+                return Member("", f"is a replica more than {LAG} behind, or one that is not to be used", paused)
+            return Member("replica", paused=paused, apart=not said.get("replication_state"))
         return Member("", f"is {said.get('state') or 'in an unknown state'}", paused)
 
     def hung(self, spec: EngineSpec, wait: float) -> Member:
@@ -173,6 +177,8 @@ class EngineKind(Probed[EngineSpec, Member]):
 
     def obstacles(self, spec: EngineSpec, seen: Member, *, alone: bool = False) -> list[str]:
         """A planned switchover makes a healthy replica the primary; and the primary can answer reads."""
+        if seen.apart:
+            return ["Patroni here is a replica that takes nothing from the primary: not yet, or it is to be rewound"]
         return [] if seen.role else [f"Patroni here {seen.why}"]
 
 

@@ -52,6 +52,8 @@ class Patroni:
         """/primary, /replica: what its API says there."""
         role = "primary" if host == self.leader else "replica"
         said = {"state": "running", "role": role}
+        if role == "replica" and self.runs(self.leader):
+            said["replication_state"] = "streaming"
         return 200 if path == f"/{role}" else 503, json.dumps(said | ({"pause": True} if self.paused else {}))
 
     async def switch(self, order: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -38,6 +39,11 @@ STARTING = '{"state": "starting", "role": "primary", "cluster_unlocked": true, "
 DEMOTED = '{"state": "stopped", "role": "demoted", "patroni": {"version": "4.1.5", "scope": "site", "name": "hosta"}}'
 
 
+# Of a replica whose primary is away, or from whose past it has gone astray: the same but for one word (Patroni 4.1.5,
+# api.py, do_GET_patroni: `replication_state` is there where it is not empty).
+APART = json.dumps({k: v for k, v in json.loads(captured("patroni-replica.json")).items() if k != "replication_state"})
+
+
 @pytest.mark.parametrize(
     ("answers", "member"),
     [
@@ -50,6 +56,10 @@ DEMOTED = '{"state": "stopped", "role": "demoted", "patroni": {"version": "4.1.5
         (
             {"/primary": (503, captured("patroni-replica.json"))},
             Member("", "is a replica more than 16MB behind, or one that is not to be used"),
+        ),
+        (
+            {"/primary": (503, captured("patroni-replica.json")), "/replica": (200, APART)},
+            Member("replica", apart=True),
         ),
         ({"/primary": (503, STARTING)}, Member("", "is starting")),
         ({"/primary": (503, DEMOTED)}, Member("", "is stopped")),
@@ -71,6 +81,13 @@ async def test_what_patroni_says(answers: dict[str, tuple[int, str]], member: Me
         (PRIMARY, Member("replica"), Fit.NOT, "Patroni here is a replica, not the primary", ""),
         (PRIMARY, Member("", "is starting"), Fit.NOT, "Patroni here is starting", "Patroni here is starting"),
         (REPLICA, Member("replica"), Fit.FULLY, "", ""),
+        (
+            PRIMARY,
+            Member("replica", apart=True),
+            Fit.NOT,
+            "Patroni here is a replica, not the primary",
+            "Patroni here is a replica that takes nothing from the primary: not yet, or it is to be rewound",
+        ),
         (
             REPLICA,
             Member("primary"),
