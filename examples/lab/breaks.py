@@ -1,8 +1,9 @@
 """What somebody may break of a running NFS service by hand, on the lab's real hosts; the agents must put it right.
 
-For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all share. A break
-begins with its first command; what is told is counted from when its last has returned, since a program takes a tenth of
-a second to start in there.
+For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all share. A
+break's is when the command that breaks it is begun (`now`, where it is not the first): that it has returned says
+nothing, since the agent goes before all else on its host and may have repaired it by then. The command takes its own
+time (`reference`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ controller() { cat /run/libvirt/lxc/nfs.pid; }
 init() { pgrep -P "$(controller)" | head -n 1; }
 machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
 inside() { nsenter -t "$(init)" "$@"; }
+now() { date +@%s.%N; }
 """
 # Whoever does this by hand is faster than the agent, or has stopped it.
 HALT, GO_ON = "systemctl kill -s STOP hactl-agent", "systemctl kill -s CONT hactl-agent"
@@ -65,7 +67,7 @@ BREAKS = (
         "address in use elsewhere",
         "address/192.0.2.10",
         "192.0.2.10",
-        other="ip address add 192.0.2.10/32 dev br0; arping -q -U -c 1 -I br0 192.0.2.10 || true",
+        other="ip address add 192.0.2.10/32 dev br0; now; arping -q -U -c 1 -I br0 192.0.2.10 || true",
         mend="ip address delete 192.0.2.10/32 dev br0 2>/dev/null || true",
     ),
     Break(
@@ -84,7 +86,7 @@ BREAKS = (
         "unit killed",  # by a signal after which its own Restart=on-failure does not start it again
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); kill -TERM $P; tail --pid=$P -f /dev/null",
+        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); now; kill -TERM $P; tail --pid=$P -f /dev/null",
     ),
     Break(
         "mount lazily unmounted",
@@ -102,7 +104,7 @@ BREAKS = (
         "disk demoted by force",
         "disk/nfs-state",
         "nfs-state is Secondary",
-        f"{FREE}; drbdadm secondary nfs-state; {GO_ON}",
+        f"{FREE}; drbdadm secondary nfs-state; now; {GO_ON}",
     ),
     Break(
         "other host's disk promoted",
@@ -118,7 +120,7 @@ BREAKS = (
         "container destroyed",  # libvirt 9.0 may fail for a cgroup that went with what it has just killed
         "container/nfs",
         "container nfs does not run",
-        "P=$(init); virsh -q -c lxc:/// destroy nfs || timeout 10 tail --pid=$P -f /dev/null",
+        "P=$(init); now; virsh -q -c lxc:/// destroy nfs || timeout 10 tail --pid=$P -f /dev/null",
     ),
     Break("init killed", "container/nfs", "container nfs does not run", "kill -9 $(init)"),
     Break("controller killed", "container/nfs", "container nfs", "kill -9 $(controller)"),
@@ -126,7 +128,7 @@ BREAKS = (
         "controller killed, no machined",
         "container/nfs",
         "container nfs",
-        "systemctl stop systemd-machined; kill -9 $(controller)",
+        "systemctl stop systemd-machined; now; kill -9 $(controller)",
         mend="systemctl start systemd-machined",
     ),
     Break("nfsd threads set to 0", "check/tcp 2049", "2049", "inside -n -m rpc.nfsd 0"),
@@ -151,17 +153,17 @@ class Drifted:
 
 @dataclass(frozen=True)
 class Struck:
-    """When: in seconds since 1970."""
+    """In seconds since 1970: its first command, and the one that breaks it."""
 
     began: float
-    ended: float
+    moment: float
 
 
 def strike(one: Break, active: str, standby: str) -> Struck:
     """Do it."""
     deeds = [(host, deed) for host, deed in ((active, one.deed), (standby, one.other)) if deed]
-    said = [_do(host, f"date +%s.%N\n{deed}\ndate +%s.%N").split() for host, deed in deeds]
-    return Struck(float(said[0][0]), float(said[-1][-1]))
+    moments = [_moments(host, f"now\n{deed}") for host, deed in deeds]
+    return Struck(moments[0][0], moments[-1][-1])
 
 
 def healed(one: Break, active: str, standby: str, seconds: float = 120) -> Drifted:
@@ -182,15 +184,26 @@ def healed(one: Break, active: str, standby: str, seconds: float = 120) -> Drift
     return found
 
 
+def reference(host: str) -> float:
+    """Seconds that a command in the container takes which breaks nothing."""
+    began, ended = _moments(host, "now\ninside -n ip address show dev lo >/dev/null\nnow")
+    return ended - began
+
+
 def start_by_hand(host: str) -> float:
     """Seconds that systemd itself takes to start nfs-server.service and what belongs to it, the agent's hands off."""
     rig.hactl("pause", SERVICE, "--reason", "a start by hand is timed")
     try:
         stop, start = (f"systemctl -M $(machine) {verb} nfs-server.service" for verb in ("stop", "start"))
-        began, ended = _do(host, f"{stop}\ndate +%s.%N\n{start}\ndate +%s.%N").split()[-2:]
+        began, ended = _moments(host, f"{stop}\nnow\n{start}\nnow")
     finally:
         rig.hactl("resume", SERVICE)
-    return float(ended) - float(began)
+    return ended - began
+
+
+def _moments(host: str, deed: str) -> list[float]:
+    """Do it; when each `now` was."""
+    return [float(word[1:]) for word in _do(host, deed).split() if word.startswith("@")]
 
 
 def _do(host: str, deed: str) -> str:
@@ -205,9 +218,9 @@ def told(one: Break, host: str, when: Struck) -> Drifted | None:
         if event["host"] != host or at < when.began or not event.get("resource", "").startswith(one.part):
             continue
         if event["kind"] == "drift" and found is None and one.says in event["text"]:
-            found = Drifted(max(0.0, at - when.ended), event["text"])
+            found = Drifted(max(0.0, at - when.moment), event["text"])
         elif event["kind"] == "repaired" and found is not None:
-            return replace(found, repaired=max(0.0, at - when.ended))
+            return replace(found, repaired=at - when.moment)
     return found
 
 
