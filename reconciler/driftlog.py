@@ -16,7 +16,7 @@ from reconciler.ownership import Intent, Verdict
 from reconciler.plan import asked
 from reconciler.records import OpenDrift, Status, stamp
 from reconciler.teller import Teller
-from resources.kind import Role
+from resources.kind import AnyPart, Role, Stage
 from resources.machine import Machine
 
 
@@ -52,8 +52,8 @@ class DriftLog:
         repaired: bool = False,
         of: frozenset[str] | None = None,
     ) -> None:
-        """`ours`: a plan of ours explains it all. `repaired`: nothing new is told, but what is gone. `of`: only these
-        parts are seen anew, so only of them something new is told, and nothing is gone."""
+        """`ours`: a plan of ours explains it all. `of`: only these parts are seen anew, so something new is told only
+        of them, and nothing is gone. `repaired`: nothing new is told, but what is gone, of those parts."""
         wrong: dict[str, Wrong] = {} if ours else self._found(snapshot, verdict, dropped)
         if not ours:
             wrong = {id: Wrong(reason) for id, reason in self._fights.drifts().items() if id not in wrong} | wrong
@@ -62,7 +62,7 @@ class DriftLog:
         if repaired:
             wrong = {id: one for id, one in wrong.items() if id in self._open}
         if of is not None:
-            kept = {id: seen.wrong for id, seen in self._open.items()}
+            kept = {id: seen.wrong for id, seen in self._open.items() if not repaired or id not in of}
             wrong = kept | {id: one for id, one in wrong.items() if id in of}
         self._open, news = drift.compare(self._open, wrong, self._machine.monotonic())
         moment = stamp(self._machine.utc())
@@ -89,6 +89,10 @@ class DriftLog:
             for id in sorted(ids):
                 run = (*self._by.get(id, ()), *(step.done for step in steps if step in done))
                 self._by[id] = tuple(dict.fromkeys(run))[-5:]
+
+    def put_right(self, snapshot: Snapshot) -> tuple[AnyPart, ...]:
+        """Parts that had drifted and for which steps have run, of those that are seen by a look."""
+        return tuple(part for part in snapshot.parts if self._by.get(part.id) and part.stage is not Stage.CHECK)
 
     def open(self) -> dict[str, OpenDrift]:
         """As the status has them."""

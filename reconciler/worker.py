@@ -166,6 +166,10 @@ class Worker:
         self._drifts.ran(snapshot, verdict, dropped, outcome)
         if outcome.complete:
             await self._probes.brought_up(parts, verdict)
+        if right := self._drifts.put_right(snapshot):  # told at once, too: the look at the whole takes longer
+            of = frozenset(part.id for part in right)
+            fresh = await again(snapshot, right, self._p.machine)
+            self._drifts.note(fresh, verdict, dropped, ours=ours, repaired=True, of=of)
         snapshot = await self._look(view, parts)
         self._last = snapshot = await self._probes.follow(snapshot, verdict, dropped)
         self._fights.looked(view, snapshot, verdict, dropped, ours=ours)

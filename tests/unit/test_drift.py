@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from reconciler.act import Outcome, Ran
 from reconciler.drift import DISKS, News, Seen, Wrong, compare, found
+from reconciler.driftlog import DriftLog
+from reconciler.fights import Fights
 from reconciler.observe import Snapshot
+from reconciler.ownership import Intent, Verdict
+from reconciler.teller import Teller
 from resources.drbd import Copy, Disk, Peer, Volume
 from resources.kind import Role, Unknown
 from resources.machine import Address, Container
-from tests.unit.support import parts
+from tests.unit.support import hosts, machine, parts, simulated
 
 PARTS = parts(disks=[{"resource": "home"}, {"resource": "state"}], addresses=[{"address": "192.0.2.10/24"}])
 LINKED = (Peer("hostb", "Connected", "Secondary", (Copy(0, "UpToDate", "Established"),)),)
@@ -85,3 +90,31 @@ def test_a_cause_that_becomes_known_later_is_kept_and_the_first_one_stays() -> N
     assert (opened["unit/a"], news) == (Seen(replace(wrong, cause="signal"), 10.0), [])
     opened, _ = compare(opened, {"unit/a": Wrong("a.service is failed", cause="exit-code")}, 12.0)
     assert opened["unit/a"].wrong.cause == "signal"
+
+
+class Told(Teller):
+    """What the log told, and by which steps."""
+
+    def __init__(self) -> None:
+        self.of: list[tuple[str, bool, tuple[str, ...]]] = []
+
+    def drift(self, news: News, epoch: int, by: tuple[str, ...] = ()) -> None:
+        self.of.append((news.resource, news.lasted is not None, by))
+
+
+@simulated
+async def test_what_is_put_right_is_told_when_it_is_seen_and_the_rest_when_all_is() -> None:
+    told, here = Told(), machine(hosts().hosts["hosta"])
+    log = DriftLog(here, told, Fights(here, told))
+    verdict = Verdict(Role.ACTIVE, Intent.HOLD, epoch=7)
+    both, one = look(SECONDARY, PRIMARY), look(SECONDARY, PRIMARY, ADDRESS)
+    log.note(both, verdict, NONE, ours=False)
+    address = next(part for part in PARTS if part.kind.name == "address")
+    (add,) = address.kind.plan(address.spec, Role.ACTIVE, ())
+    assert log.put_right(both) == ()
+    log.ran(both, verdict, NONE, Outcome((Ran(add, 0.2),)))
+    assert log.put_right(both) == (address,)
+    told.of.clear()
+    log.note(one, verdict, NONE, ours=False, repaired=True, of=frozenset({address.id}))
+    assert told.of == [(address.id, True, (add.done,))]
+    assert sorted(log.open()) == ["disk/home", DISKS]
