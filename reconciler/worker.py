@@ -352,11 +352,11 @@ class Worker:
                     await self._stirred.wait()
 
     def _unsafe_in(self, view: View, left: float | None) -> float | None:
-        """Seconds until another plan may be called for though nobody says so: a deadline passes."""
-        if not self._transfers.automatic(view) or not self._transfers.safe():
-            return left
-        safe = max(0.0, self._p.session.safe_until - self._p.machine.monotonic()) + 0.001
-        return safe if left is None else min(left, safe)
+        """Seconds until another plan may be called for though nobody says so: a deadline has surely passed then."""
+        deadlines = [] if left is None else [left]
+        if self._transfers.automatic(view) and self._transfers.safe():
+            deadlines.append(max(0.0, self._p.session.safe_until - self._p.machine.monotonic()))
+        return min(deadlines) + 0.001 if deadlines else None
 
     def _changed(self, view: View, verdict: Verdict, snapshot: Snapshot) -> str:
         """Why the plan made from that view is out of date, or ""."""
