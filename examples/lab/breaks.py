@@ -17,17 +17,17 @@ from examples.lab import rig
 
 SERVICE = "nfs"
 
-# Ways into the container.
+# Ways into the container: its controller, its init, its name for machined.
 WAYS = """set -e
-controller() { cat /run/libvirt/lxc/nfs.pid; }
-init() { pgrep -P "$(controller)" | head -n 1; }
-machine() { machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}'; }
-inside() { nsenter -t "$(init)" "$@"; }
+C=$(cat /run/libvirt/lxc/nfs.pid 2>/dev/null || true)
+I=$(pgrep -P "$C" | head -n 1)
+M=$(machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}')
+inside() { nsenter -t "$I" "$@"; }
 now() { date +@%s.%N; }
 """
 # Whoever does this by hand is faster than the agent, or has stopped it.
 HALT, GO_ON = "systemctl kill -s STOP hactl-agent", "systemctl kill -s CONT hactl-agent"
-FREE = f"{HALT}; systemctl -M $(machine) stop nfs-server.service; inside -m umount /var/lib/nfs"
+FREE = f"{HALT}; systemctl -M $M stop nfs-server.service; inside -m umount /var/lib/nfs"
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,19 @@ BREAKS = (
         "unit stopped",
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "systemctl -M $(machine) stop rpcbind.service || true",  # cancelled, where the agent is faster
+        "systemctl -M $M stop rpcbind.service || true",  # cancelled, where the agent is faster
     ),
     Break(
         "nfs-server.service stopped",  # with the units that are part of it
         "unit/nfs-server.service",
         "nfs-server.service is",  # deactivating, or inactive already
-        "systemctl -M $(machine) stop nfs-server.service || true",  # likewise
+        "systemctl -M $M stop nfs-server.service || true",  # likewise
     ),
     Break(
         "unit killed",  # by a signal after which its own Restart=on-failure does not start it again
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "P=$(pgrep -x rpcbind --ns $(init) --nslist pid); now; kill -TERM $P; tail --pid=$P -f /dev/null",
+        "P=$(pgrep -x rpcbind --ns $I --nslist pid); now; kill -TERM $P; tail --pid=$P -f /dev/null",
     ),
     Break(
         "mount lazily unmounted",
@@ -120,15 +120,15 @@ BREAKS = (
         "container destroyed",  # libvirt 9.0 may fail for a cgroup that went with what it has just killed
         "container/nfs",
         "container nfs does not run",
-        "P=$(init); now; virsh -q -c lxc:/// destroy nfs || timeout 10 tail --pid=$P -f /dev/null",
+        "virsh -q -c lxc:/// destroy nfs || timeout 10 tail --pid=$I -f /dev/null",
     ),
-    Break("init killed", "container/nfs", "container nfs does not run", "kill -9 $(init)"),
-    Break("controller killed", "container/nfs", "container nfs", "kill -9 $(controller)"),
+    Break("init killed", "container/nfs", "container nfs does not run", "kill -9 $I"),
+    Break("controller killed", "container/nfs", "container nfs", "kill -9 $C"),
     Break(
         "controller killed, no machined",
         "container/nfs",
         "container nfs",
-        "systemctl stop systemd-machined; now; kill -9 $(controller)",
+        "systemctl stop systemd-machined; now; kill -9 $C",
         mend="systemctl start systemd-machined",
     ),
     Break("nfsd threads set to 0", "check/tcp 2049", "2049", "inside -n -m rpc.nfsd 0"),
@@ -136,7 +136,7 @@ BREAKS = (
         "started on the standby",
         "unit/rpcbind.service",
         "rpcbind.service runs",
-        other="systemctl -M $(machine) start rpcbind.service",
+        other="systemctl -M $M start rpcbind.service",
         told_by="standby",
     ),
 )
@@ -194,7 +194,7 @@ def start_by_hand(host: str) -> float:
     """Seconds that systemd itself takes to start nfs-server.service and what belongs to it, the agent's hands off."""
     rig.hactl("pause", SERVICE, "--reason", "a start by hand is timed")
     try:
-        stop, start = (f"systemctl -M $(machine) {verb} nfs-server.service" for verb in ("stop", "start"))
+        stop, start = (f"systemctl -M $M {verb} nfs-server.service" for verb in ("stop", "start"))
         began, ended = _moments(host, f"{stop}\nnow\n{start}\nnow")
     finally:
         rig.hactl("resume", SERVICE)
