@@ -60,6 +60,7 @@ class Shutdown:
     async def _move_until(self, ends: float) -> None:
         while self._machine.monotonic() < ends and self._session.connected:
             try:
+                # What only reads goes by itself, once the replica here is gone.
                 going = [view for view in self._owned() if not view.reads and await self._goes(view)]
             except StoreError as e:
                 logger.warning("{}", e)
@@ -95,8 +96,7 @@ class Shutdown:
                 yield view
 
     async def _goes(self, view: View) -> bool:
-        """Is it on its way, from now on at the latest? Not where no other host is ready for it. What only reads is not
-        asked: it goes by itself, once the replica here is gone. Raises StoreError."""
+        """Is it on its way, from now on at the latest? Not where no other host is ready for it. Raises StoreError."""
         if view.wanted != self._machine.host:
             return _may_still_go(view)
         to = restarts.elsewhere(view)

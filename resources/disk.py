@@ -168,8 +168,11 @@ class Reconnect(_Switch):
         until = machine.monotonic() + HANDSHAKE
         while (seen := await _look(self.resource, machine)) and seen.asks:
             if machine.monotonic() >= until:
-                await self._drbdadm(machine, "disconnect")
-                return await self._drbdadm(machine, "connect")
+                try:
+                    await self._drbdadm(machine, "disconnect")
+                finally:  # given up half way, too: nobody else would connect it again
+                    await self._drbdadm(machine, "connect")
+                return
             await machine.sleep(2)
 
 

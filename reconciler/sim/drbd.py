@@ -263,9 +263,7 @@ class Resource:
             copy.disk = "UpToDate" if current else "Inconsistent" if self.connected else "Consistent"
             self.peer(host).peer_disk = copy.disk
             self._said(host, self.name, "attached")
-        copy.standalone = False
-        self.look()
-        return 0, ""
+        return self.connect(host)
 
     # -- roles -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from reconciler.act import act
 from reconciler.observe import observe
 from reconciler.plan import plan
 from reconciler.sim.drbd import GOES_ON
-from resources.disk import Demote, DiskKind, DiskSpec, Promote
+from resources.disk import Demote, DiskKind, DiskSpec, Promote, Reconnect
 from resources.drbd import Copy, Disk, Peer, Volume, parse, said_by
 from resources.kind import Role
 from resources.machine import Finished, MachineError, Process, Unavailable
@@ -452,3 +453,19 @@ async def test_a_demotion_that_finds_the_disk_busy_names_who_holds_it_and_where(
         "DRBD refuses to make nfs-home secondary: Device is held open by someone; "
         "held by less (12, S, container nfs), dd (34, D in io_schedule, on the host)"
     )
+
+
+@simulated
+async def test_a_handshake_that_is_begun_anew_is_so_though_the_step_is_given_up_half_way() -> None:
+    world = hosts("nfs-home")
+    copy = world.disks["nfs-home"].copies["hostb"]
+    world.disks["nfs-home"].hung = "hostb"
+    step = asyncio.create_task(Reconnect("", "nfs-home").run(machine(world.hosts["hostb"])))
+    for _ in range(3000):
+        if copy.standalone:
+            break
+        await asyncio.sleep(0.01)
+    assert copy.standalone
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    assert not copy.standalone
