@@ -30,11 +30,13 @@ from reconciler.status import Trouble, judge, ready, target
 from reconciler.store import StoreError
 from reconciler.teller import Teller
 from reconciler.transfers import GONE, SETTLING, Memory, Parts, Transfers
-from resources.kind import AnyPart, Role, Step
+from resources.kind import AnyPart, Role, Stage, Step
 
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0  # seconds; doubled from one to the other
 UNREADABLE = 5.0  # seconds between looks at what could not be read: nothing tells when it can be again
 NEVER = float("-inf")
+EVERYTHING = frozenset({"", "*"})  # topics
+STANDALONE = (Stage.UNIT, Stage.ADDRESS)  # nothing stands upon what is there
 ASKS_AGAIN = 30.0  # seconds until an engine that said it would go, and has not gone, is asked again
 
 
@@ -116,8 +118,7 @@ class Worker:
         parts, dropped = self._parts(view)
         if self._last is None:
             self._drifts.take_up(view.statuses.get(self._p.machine.host))
-        await self._glimpse(view, parts, dropped)
-        snapshot = await self._look(view, parts)
+        snapshot = await self._glimpse(view, parts, dropped) or await self._look(view, parts)
         verdict = decide(view, self._me(view, snapshot))
         verdict = self._adopt(view, verdict)
         if await self._transfers.comes_here(view, self._me(view, snapshot), snapshot):
@@ -212,17 +213,36 @@ class Worker:
         self.topics = frozenset(topic for part in both for topic in part.kind.topics(part.spec))
         return both, frozenset(part.id for part in gone) | not_here
 
-    async def _glimpse(self, view: View, parts: tuple[AnyPart, ...], dropped: frozenset[str]) -> None:
-        """What a trigger told of is looked at before all else, so that a drift of it is told at once. Nothing but the
-        log follows from it: what is done about it, the look at the whole decides."""
+    async def _glimpse(self, view: View, parts: tuple[AnyPart, ...], dropped: frozenset[str]) -> Snapshot | None:
+        """What a trigger told of is looked at before all else: a drift of it is told at once. Returned: where it
+        is also to be put right at once; else the look at the whole decides what is done about it."""
         touched, self._touched = self._touched, set()
         hinted = tuple(part for part in parts if part.kind.topics(part.spec) & touched)
-        if self._last is None or self._last.parts != parts or not hinted:
-            return
-        snapshot = await again(self._last, hinted, self._p.machine)
+        before = self._last
+        if before is None or before.parts != parts or not hinted:
+            return None
+        snapshot = await again(before, hinted, self._p.machine)
         verdict = decide(view, self._me(view, snapshot))
         hints = frozenset(part.id for part in hinted)
         self._drifts.note(snapshot, verdict, dropped, ours=self._is_ours(verdict), of=hints)
+        if touched & EVERYTHING or any(part.stage not in STANDALONE for part in hinted):
+            return None  # what stands upon it may have gone with it
+        return snapshot if await self._puts_right(before, snapshot, verdict, dropped) else None
+
+    async def _puts_right(
+        self, before: Snapshot, snapshot: Snapshot, verdict: Verdict, dropped: frozenset[str]
+    ) -> bool:
+        """Does what was told of call for steps, and nothing else? Nothing was told of the rest since the last look,
+        and what it is in still runs."""
+        settled = verdict.intent in (Intent.HOLD, Intent.KEEP) and self._memory.was_ready and not verdict.hands_off
+        if not settled or self._memory.trouble.times:
+            return False
+        was, now = (plan(one, verdict.role, dropped, self._withheld(one, dropped)) for one in (before, snapshot))
+        if was.steps or not now.steps:
+            return False
+        container = tuple(part for part in snapshot.parts if part.stage is Stage.CONTAINER)
+        same = (await again(snapshot, container, self._p.machine)).seen == snapshot.seen
+        return same and not self._touched  # by now
 
     async def _look(self, view: View, parts: tuple[AnyPart, ...]) -> Snapshot:
         began = self._p.machine.monotonic()

@@ -1,9 +1,8 @@
 """What somebody may break of a running NFS service by hand, on the lab's real hosts; the agents must put it right.
 
 For tests/lab/test_breaks.py and `bench.py drift`. A moment is in seconds of the hosts' clock, which all share. A
-break's is when the command that breaks it is begun (`now`, where it is not the first): that it has returned says
-nothing, since the agent goes before all else on its host and may have repaired it by then. The command takes its own
-time (`reference`).
+break's is when the deed is done, as near before it as can be told (`now`): that the command has returned says nothing,
+since the agent goes before all else on its host and may have repaired it by then.
 """
 
 from __future__ import annotations
@@ -17,13 +16,16 @@ from examples.lab import rig
 
 SERVICE = "nfs"
 
-# Ways into the container: its controller, its init, its name for machined.
+# Ways into the container: its controller, its init, its name for machined. An `ip` that waits in there for what to do
+# does it at once; when a unit left "active", its systemd knows.
 WAYS = """set -e
 C=$(cat /run/libvirt/lxc/nfs.pid 2>/dev/null || true)
 I=$(pgrep -P "$C" | head -n 1)
 M=$(machinectl list --no-legend | awk '$1 ~ /-nfs$/ {print $1; exit}')
 inside() { nsenter -t "$I" "$@"; }
-now() { date +@%s.%N; }
+now() { printf '@%s\n' "$EPOCHREALTIME"; }
+by_ip() { exec 7> >(inside -n ip -batch -); sleep 0.5; now; echo "$1" >&7; exec 7>&-; wait $!; }
+left() { date -d "$(systemctl -M $M show --value -p ActiveExitTimestamp --timestamp=us+utc $1)" +@%s.%N; }
 """
 # Whoever does this by hand is faster than the agent, or has stopped it.
 HALT, GO_ON = "systemctl kill -s STOP hactl-agent", "systemctl kill -s CONT hactl-agent"
@@ -49,13 +51,13 @@ BREAKS = (
         "address removed",
         "address/192.0.2.10",
         "192.0.2.10/24 is missing",
-        "inside -n ip address delete 192.0.2.10/24 dev eth0",
+        "by_ip 'address delete 192.0.2.10/24 dev eth0'",
     ),
     Break(
         "IPv6 address removed",
         "address/2001:db8::10",
         "2001:db8::10/64 is missing",
-        "inside -n ip address delete 2001:db8::10/64 dev eth0",
+        "by_ip 'address delete 2001:db8::10/64 dev eth0'",
     ),
     Break(
         "address moved to another interface",
@@ -74,13 +76,13 @@ BREAKS = (
         "unit stopped",
         "unit/rpcbind.service",
         "rpcbind.service is",
-        "systemctl -M $M stop rpcbind.service || true",  # cancelled, where the agent is faster
+        "systemctl -M $M stop rpcbind.service || true; left rpcbind.service",  # cancelled, where the agent is faster
     ),
     Break(
         "nfs-server.service stopped",  # with the units that are part of it
         "unit/nfs-server.service",
         "nfs-server.service is",  # deactivating, or inactive already
-        "systemctl -M $M stop nfs-server.service || true",  # likewise
+        "systemctl -M $M stop nfs-server.service || true; left nfs-server.service",  # likewise
     ),
     Break(
         "unit killed",  # by a signal after which its own Restart=on-failure does not start it again

@@ -1,6 +1,7 @@
 """The real Machine: subprocesses, libvirt, mounts, netlink, clocks. Only `reconciler.cli` imports it.
 
 processes.py   programs, bounded
+shared.py      one program for all who ask the same at once
 containers.py  libvirt-LXC
 orphans.py     what a container leaves behind
 systemd.py     the systemd inside a container, over its own bus
@@ -36,6 +37,7 @@ from shutil import which
 from reconciler.linux import mounting, network, orphans, proc, processes, rivals, systemd, talking
 from reconciler.linux.announcing import Announcing
 from reconciler.linux.containers import Containers
+from reconciler.linux.shared import Shared
 from reconciler.linux.watchdog import Watchdog
 from reconciler.linux.watching import Watching
 from resources.machine import (
@@ -54,6 +56,8 @@ __all__ = ["Linux", "missing"]
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtlxcd-sock")
 HOLDERS_PATIENCE = 10.0
+DISKS = ("drbdsetup", "events2", "--now", "--statistics")  # of all; with a resource: of that one
+DISKS_PATIENCE = 10.0
 
 
 def missing() -> list[str]:
@@ -81,6 +85,7 @@ class Linux(Machine):
         self._containers = Containers(lambda domain: self._watching.topics.add(f"domain/{domain}" if domain else "*"))
         self._announcing = Announcing(self._namespace)
         self._watchdog: Watchdog | None = None
+        self._disks = Shared(lambda: processes.run(DISKS, timeout=DISKS_PATIENCE))
         self._systemds = systemd.Systemds(lambda domain: self._watching.topics.add(f"units/{domain}"))
         self._inits: dict[str, tuple[int, str, int]] = {}  # the last init seen of each, when it began, its controller
 
@@ -92,6 +97,7 @@ class Linux(Machine):
         self._announcing.close()
         self._watching.close()
         self._systemds.close()
+        self._disks.close()
         self._containers.close()
 
     @property
@@ -119,6 +125,8 @@ class Linux(Machine):
     # -- programs and files -------------------------------------------------------------------------------------------
 
     async def run(self, *argv: str, timeout: float, domain: str | None = None, stdin: str = "") -> Finished:
+        if argv[: len(DISKS)] == DISKS:
+            return await self._disks.look()
         if domain is None:
             return await processes.run(argv, timeout=timeout, stdin=stdin)
         init = await self._init(domain)

@@ -48,6 +48,7 @@ class Manager:
         self._waiting: dict[str, asyncio.Future[str]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
         self._asked: set[str] = set()  # object paths
+        self._triggers: dict[str, str] = {}  # by unit: TriggeredBy, until unit files change
         self._receiving = asyncio.create_task(self._receive())
 
     @property
@@ -81,6 +82,8 @@ class Manager:
             member = fields.get(HeaderFields.member)
             if member == "JobRemoved":
                 self._job_ended(message.body[1], message.body[3])
+            if member in UNIT_FILES:
+                self._triggers.clear()
             if member in UNIT_FILES or fields.get(HeaderFields.path) in self._asked:
                 self._changed()
 
@@ -138,11 +141,16 @@ class Manager:
         load, active, sub, path = found[2], found[3], found[4], found[6]
         lines = [f"LoadState={load}", f"ActiveState={active}", f"SubState={sub}"]
         if load == "loaded":
-            lines.append(f"TriggeredBy={' '.join(await self._property(path, 'Unit', 'TriggeredBy'))}")
+            lines.append(f"TriggeredBy={await self._triggered_by(unit, path)}")
             kind = RESULT_OF.get(unit[unit.rfind(".") :], "")
             if kind and active == "failed":
                 lines.append(f"Result={await self._property(path, kind, 'Result')}")
         return "\n".join(lines) + "\n"
+
+    async def _triggered_by(self, unit: str, path: str) -> str:
+        if unit not in self._triggers:
+            self._triggers[unit] = " ".join(await self._property(path, "Unit", "TriggeredBy"))
+        return self._triggers[unit]
 
     async def _do(self, verb: str, unit: str) -> None:
         if verb == "reset-failed":

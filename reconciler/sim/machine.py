@@ -4,7 +4,8 @@ An agent that is killed leaves its SimMachine `dead`: nothing more is done throu
 (systemd a job, libvirtd a start) goes on; what was a child of the agent (drbdadm) ends with it.
 
 Faults (`Host.faults`): what an operation's name begins with -> "fail" or "hang". Names are what would be typed:
-`drbdadm primary nfs-home`, `systemctl start nfs-server.service`, `mount /export/home`, `add-address 192.0.2.10/24`.
+`drbdadm primary nfs-home`, `systemctl start nfs-server.service`, `mount /export/home`, `add-address 192.0.2.10/24`; of
+what only looks, `drbdsetup events2 nfs-home`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ async def run(machine: SimMachine, place: Place, argv: tuple[str, ...], stdin: s
     """Run it there. Raises Unavailable for what is not installed."""
     match argv:
         case ("drbdsetup", "events2", "--now", "--statistics", name):
+            await machine.meets(f"drbdsetup events2 {name}")
             await machine.takes(0.01)
             return _events2(machine.sim, name)
         case ("drbdadm", verb, *_, name):
