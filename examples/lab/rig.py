@@ -53,7 +53,7 @@ def on(host: str, *argv: str, stdin: str = "", check: bool = True) -> str:
 
 
 def hactl(*argv: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """hactl from the witness, the operator's desk."""
+    """hactl at the operator's desk."""
     return lab("hactl", *argv, check=check, stdin=stdin)
 
 
@@ -64,10 +64,9 @@ def status(service: str) -> dict[str, Any]:
 
 
 def apply(manifest: Path | str, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """hactl apply with a file of this machine."""
+    """hactl apply with a file of this machine, or the text of one."""
     text = manifest if isinstance(manifest, str) else manifest.read_text()
-    on("witness", "tee", "/run/applied.yaml", stdin=text)
-    return hactl("apply", "-f", "/run/applied.yaml", *more, check=check)
+    return hactl("apply", "-f", "-", *more, check=check, stdin=text)
 
 
 def until(what: str, true: Any, seconds: float = 120, every: float = 0.5) -> Any:

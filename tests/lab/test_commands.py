@@ -23,7 +23,7 @@ def changed(section: str, key: str | None, value: object) -> str:
 
 
 BAD = {
-    "does not parse": ("spec: [", "applied.yaml:"),
+    "does not parse": ("spec: [", "standard input:"),
     "an unknown field": (changed("spec", "dedline", 5), "did you mean deadline"),
     "a path with ..": (changed("spec", "disks", [{"resource": "nfs-home", "mount": "/export/../etc"}]), "'..'"),
     "a name with a /": (changed("metadata", "name", "a/b"), "DNS label"),

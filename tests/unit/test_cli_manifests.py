@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         f"{tmp_path}/latin.yaml: is not UTF-8 text",
         f"{tmp_path}/none.yaml: there is no such file",
     ]
+
+
+def test_what_is_piped_in_is_called_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("spec: ["))
+    (problem,) = manifests.load([Path("-")])[1]
+    assert str(problem).startswith("standard input:")
 
 
 def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
