@@ -127,8 +127,8 @@ def takeovers() -> int:
 def drifts(times: int, words: Sequence[str] = ()) -> int:
     """Each thing that somebody may break by hand, on whichever host has the service."""
     owner = rig.status("nfs")["owner"]
-    # So often in a row it is a fight otherwise, and waited out.
-    rig.hactl("set", "nfs", "repairs={times: 100, within: 300}")
+    # So often in a row it is a fight otherwise, and waited out; and a restart that did not help, before the next.
+    rig.hactl("set", "nfs", "repairs={times: 100, within: 300}", "restarts={times: 3, within: 5}")
     standby = next(host for host in rig.HOSTS if host != owner)
     print(f"{'broken by hand':36}  {'seen after':>10}  {'repaired after':>14}  longest stall   (medians of {times})")
     with rig.writing() as client:
@@ -149,7 +149,7 @@ def drifts(times: int, words: Sequence[str] = ()) -> int:
         rig.ready("nfs", owner)
         command = statistics.median(breaks.reference(owner) for _ in range(times))
         end = client.end()
-    rig.hactl("set", "nfs", "repairs=")
+    rig.hactl("set", "nfs", "repairs=", "restarts=")
     print(f"a command in the container that breaks nothing, by itself: {command:.3f} s")
     print(f"systemctl start nfs-server.service by hand, alone: {by_hand:.3f} s")
     print(f"writes {end['writes']}, lost {end['lost'] + end['wrong']}")
