@@ -63,7 +63,7 @@ BREAKS = (
         "address moved to another interface",
         "address/192.0.2.10",
         "address 192.0.2.10/24",  # what is seen first: gone, or there
-        "inside -n sh -c 'ip address delete 192.0.2.10/24 dev eth0; ip address add 192.0.2.10/24 dev lo'",
+        r"by_ip $'address delete 192.0.2.10/24 dev eth0\naddress add 192.0.2.10/24 dev lo'",
     ),
     Break(
         "address in use elsewhere",
