@@ -161,13 +161,14 @@ def load(paths: Sequence[Path]) -> tuple[list[Loaded], list[Problem]]:
 
 
 def _load_one(path: Path) -> tuple[list[Loaded], list[Problem]]:
-    called = "standard input" if str(path) == "-" else str(path)
+    piped = str(path) == "-"
+    called = "standard input" if piped else str(path)
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if piped else path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return [], [Problem(called, 0, "is not UTF-8 text")]
     except FileNotFoundError:
-        return [], [Problem(str(path), 0, "there is no such file")]
+        return [], [Problem(called, 0, "there is no such file")]
     loaded, problems = parse(text, called)
     if not loaded and not problems:
         problems.append(Problem(called, 0, "has no manifest in it"))
