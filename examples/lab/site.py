@@ -22,7 +22,8 @@ EXCLUSIVE = ("nfs", "dhcp", "tftp", "git", "hg", "ci", "queue", "login")
 MOVED = (*EXCLUSIVE, "postgres")  # what has a primary that somebody may say
 FOLLOWS = ("postgres", "postgres-read")
 SERVICES = (*EVERYWHERE, *EXCLUSIVE, *FOLLOWS)
-USED = tuple(name for name in SERVICES if name != "patroni")  # by clients
+# By clients; postgres by two kinds.
+USED = (*(name for name in SERVICES if name != "patroni"), "pgbench")
 FILES = tuple(name for name in SERVICES if name not in ("patroni", "postgres-read"))  # examples/NAME.yaml
 LOG = "/run/site-client.log"
 RESOLVED_BY = "nameserver 192.0.2.53\nnameserver 192.0.2.54\n"

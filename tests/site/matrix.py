@@ -10,12 +10,12 @@ from examples.lab import site
 
 PAGE = """# A whole site, as its clients see it
 
-Written by `HACTL_WRITE_MATRIX=1 make site-test`, not by hand: every example of `examples/` at once on the two
-hosts of the lab, each with its real daemon and a client on the witness that uses it all the time. In seconds: the
-longest time
-without an acknowledged use in each phase. It contains the client's own pace (the column "all is well": what a use
-takes, on a machine where three hosts share two cores) and its own waits. Of servers that are on both hosts a client
-knows both.
+Written by `HACTL_WRITE_MATRIX=1 make site-test`, not by hand: every example of `examples/` at once on the two hosts of
+the lab, each with its real daemon and clients on the witness that use it all the time, with what their users have: psql,
+pgbench, ldapadd, dig, tftp, curl, git, hg, ssh, an NFS mount, DHCP and BOOTP (examples/lab/tools/site_client.py). A cell
+is the longest time in that phase without an acknowledged use, in seconds. It contains the client's own pace and waits:
+"started, all is well" is what a use takes while nothing happens, on a machine where three hosts share two cores. What
+has a primary has it on the host that is drained, cut and shut down; of servers on both hosts a client knows both.
 
 {table}
 
@@ -43,7 +43,7 @@ class Matrix:
         rows = [
             [
                 name,
-                "everywhere" if name in site.EVERYWHERE else "follows" if name in site.FOLLOWS else "exclusive",
+                "everywhere" if name in site.EVERYWHERE else "exclusive" if name in site.EXCLUSIVE else "follows",
                 *(f"{seen[name]:.1f}" for seen in outages.values()),
                 str(found[name]["uses"]),
                 str(len(found[name]["lost"])),

@@ -44,7 +44,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[site.Clients]:
 
 def test_a_whole_site_moves_dies_and_comes_back_and_nothing_is_lost(clients: site.Clients) -> None:
     matrix = Matrix(clients)
-    with matrix.phase("all is well"):
+    with matrix.phase("started, all is well"):
         clients.all_used()
 
     with matrix.phase("drain of its host"):

@@ -6,7 +6,7 @@ PACKAGES="systemd-sysv,udev,dbus,kmod,iproute2,iputils-ping,iputils-arping,drbd-
 libvirt-daemon-driver-lxc,libvirt-daemon-system,libvirt-clients,etcd-server,etcd-client,nfs-kernel-server,nfs-common,\
 rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-container,tcpdump,jq,strace"
 
-[[ -z $SITE ]] || PACKAGES+=",slapd,ldap-utils,pdns-server,pdns-backend-ldap,pdns-backend-sqlite3,bind9-dnsutils,isc-dhcp-server,tftpd-hpa,\
+[[ -z $SITE ]] || PACKAGES+=",slapd,ldap-utils,pdns-server,pdns-backend-ldap,pdns-backend-sqlite3,bind9-dnsutils,isc-dhcp-server,tftpd-hpa,tftp-hpa,\
 lighttpd,curl,git,mercurial,beanstalkd,postgresql-15"
 
 SLICE=$TREE/examples/systemd/hactl.slice

@@ -122,26 +122,20 @@ class Dns(Client):
     """A name of the site, asked of either server, as a resolver does."""
 
     servers = ("192.0.2.53", "192.0.2.54")
-    pace = 0.2
 
     def use(self, n: int) -> None:
         first_of(self.servers, lambda server: self.ask(server, "www.site.example", "192.0.2.12"))
 
     @staticmethod
     def ask(server: str, name: str, address: str) -> None:
-        id, labels = secrets.token_bytes(2), b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(1)
-            channel.connect((server, 53))
-            channel.send(id + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1))
-            answer = channel.recv(512)
-        if answer[:2] != id or socket.inet_aton(address) not in answer[12:]:
-            raise WrongError(f"{server} answers {name} with code {answer[3] & 15} and not with {address}")
+        answer = run("dig", "+short", "+time=1", "+tries=1", f"@{server}", name, "A").split()
+        if address not in answer:
+            raise WrongError(f"{server} answers {name} with {' '.join(answer) or 'nothing'} and not with {address}")
 
 
 class Dhcp(Client):
-    """A machine that nobody knows, with a MAC address of its own each time: a desktop by DHCP or a board by BOOTP.
-    No two may have one address within its lease."""
+    """A machine that nobody knows, with a MAC address of its own each time: a desktop by DHCP, whose name is in the DNS
+    then, or a board by BOOTP. No two may have one address within its lease."""
 
     pace = 1.5
     lease = 60.0  # seconds
@@ -157,7 +151,8 @@ class Dhcp(Client):
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, LAN.encode())
             channel.bind(("", 68))
             channel.settimeout(4)
-            if n % 2:
+            desktop = n % 2 == 0
+            if not desktop:
                 address, _ = self._ask(channel, id, mac, b"")
             else:
                 offered, server = self._ask(channel, id, mac, b"\x35\x01\x01")
@@ -167,6 +162,20 @@ class Dhcp(Client):
         if now < self._given.get(address, 0.0):
             raise WrongError(f"WRONG: {address} was given twice within its lease")
         self._given[address] = now + self.lease - PATIENCE
+        if desktop:
+            self._in_dns(f"desk-{n}.dyn.site.example", address)
+
+    @staticmethod
+    def _in_dns(name: str, address: str) -> None:
+        """The server beside it is told after the answer, and says no such name for two seconds once it was asked."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return first_of(Dns.servers, lambda server: Dns.ask(server, name, address))
+            except WrongError:
+                if time.monotonic() > ends:
+                    raise
+            time.sleep(0.5)
 
     @staticmethod
     def _ask(channel: socket.socket, id: bytes, mac: bytes, options: bytes) -> tuple[str, bytes]:
@@ -211,42 +220,26 @@ class Tftp(Client):
     image = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(600))  # 19,200 bytes: 38 blocks
 
     def begin(self) -> None:
-        self._talk(2, self.image)
+        (HOME / "boot.img").write_bytes(self.image)
+        said = self._tftp("put", str(HOME / "boot.img"), "boot.img")
+        if self._get() != self.image:
+            raise WrongError(f"tftp: the image was not put there: {said}")
 
     def use(self, n: int) -> None:
-        if self._talk(1, b"") != self.image:
+        if self._get() != self.image:
             raise WrongError("WRONG: another image than the one that was put there")
 
-    def _talk(self, what: int, data: bytes) -> bytes:
-        """Read (1), or write (2) that. Blocks that are not acknowledged are sent again."""
-        got, block = b"", 0
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(1)
-            message, peer = struct.pack("!H", what) + b"boot.img\0octet\0", (self.server, 69)
-            ends = time.monotonic() + PATIENCE
-            while True:
-                channel.sendto(message, peer)
-                try:
-                    answer, sender = channel.recvfrom(600)
-                except TimeoutError:
-                    if time.monotonic() > ends:
-                        raise
-                    continue
-                code, number = struct.unpack("!HH", answer[:4])
-                if code == 5:
-                    raise WrongError(f"error {number}: {answer[4:-1].decode(errors='replace')}")
-                peer = sender
-                if code == 3 and number == block + 1:
-                    got, block = got + answer[4:], number
-                    message = struct.pack("!HH", 4, block)
-                    if len(answer) < 516:
-                        channel.sendto(message, peer)
-                        return got
-                elif code == 4 and number == block:
-                    if len(data) < block * 512:
-                        return got
-                    block += 1
-                    message = struct.pack("!HH", 3, block) + data[(block - 1) * 512 : block * 512]
+    def _get(self) -> bytes:
+        got = HOME / "boot.got"
+        got.unlink(missing_ok=True)
+        said = self._tftp("get", "boot.img", str(got))
+        if not got.exists() or not got.stat().st_size:
+            raise WrongError(f"tftp: {said or 'nothing came'}")
+        return got.read_bytes()
+
+    def _tftp(self, *command: str) -> str:
+        """What it says; its exit status is 0 whatever it comes to."""
+        return run("tftp", "-m", "binary", self.server, "-c", *command).strip()
 
 
 class Web(Client):
@@ -259,9 +252,8 @@ class Web(Client):
 
     @staticmethod
     def _get(server: str) -> None:
-        with urllib.request.urlopen(f"http://{server}/", timeout=2) as answer:
-            if b"All is well" not in answer.read():
-                raise WrongError("WRONG: another page")
+        if "All is well" not in run("curl", "-fsS", "--max-time", "2", f"http://{server}/"):
+            raise WrongError("WRONG: another page")
 
 
 class Git(Client):
@@ -381,6 +373,47 @@ class Postgres(Client):
         return numbers(run(*self.psql, "-c", "SELECT n FROM uses").split())
 
 
+class Pgbench(Client):
+    """Two clients of pgbench, ten transfers each: a use is all of them, and what was moved adds up everywhere."""
+
+    pace = 1.0
+    at = ("-U", "postgres", "-h", "192.0.2.19", "postgres")
+    transfer = r"""\set aid random(1, 100000)
+\set tid random(1, 10)
+\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = 1;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime, filler)
+    VALUES (:tid, 1, :aid, :delta, CURRENT_TIMESTAMP, :use);
+END;
+"""
+    sums = (
+        "(SELECT sum(abalance) FROM pgbench_accounts)",
+        "(SELECT sum(tbalance) FROM pgbench_tellers)",
+        "(SELECT sum(bbalance) FROM pgbench_branches)",
+        "(SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
+    )
+
+    def begin(self) -> None:
+        if run(*Postgres.psql, "-c", "SELECT to_regclass('pgbench_history')").strip() == "":
+            run("pgbench", *self.at, "--initialize", "--quiet", seconds=60)
+        (HOME / "transfer.sql").write_text(self.transfer)
+
+    def use(self, n: int) -> None:
+        script = ("--file", str(HOME / "transfer.sql"), "--define", f"use={n}")
+        run("pgbench", "--no-vacuum", "--client=2", "--transactions=10", *script, *self.at, seconds=10)
+
+    def there(self) -> set[int]:
+        """The uses of which every transfer is there."""
+        sums = run(*Postgres.psql, "-c", f"SELECT {', '.join(self.sums)}", seconds=30).strip().split("|")
+        if len(set(sums)) != 1:
+            raise WrongError(f"accounts, tellers, branches and history add up to {', '.join(sums)}")
+        whole = "SELECT filler FROM pgbench_history GROUP BY filler HAVING count(*) = 20"
+        return numbers(run(*Postgres.psql, "-c", whole, seconds=30).split())
+
+
 def options(*words: str) -> list[str]:
     return [part for word in words for part in ("-o", word)]
 
@@ -410,7 +443,7 @@ class Login(Client):
 CLIENTS: dict[str, type[Client]] = {
     "nfs": Nfs, "ldap": Ldap, "dns": Dns, "dhcp": Dhcp, "tftp": Tftp, "web": Web, "git": Git, "hg": Hg, "ci": Ci,
     "queue": Queue,
-    "postgres": Postgres, "postgres-read": PostgresRead, "login": Login,
+    "postgres": Postgres, "pgbench": Pgbench, "postgres-read": PostgresRead, "login": Login,
 }  # fmt: skip
 
 
