@@ -11,11 +11,12 @@ from examples.lab import site
 PAGE = """# A whole site, as its clients see it
 
 Written by `HACTL_WRITE_MATRIX=1 make site-test`, not by hand: every example of `examples/` at once on the two hosts of
-the lab, each with its real daemon and clients on the witness that use it all the time, with what their users have: psql,
-pgbench, ldapadd, dig, tftp, curl, git, hg, ssh, an NFS mount, DHCP and BOOTP (examples/lab/tools/site_client.py). A cell
-is the longest time in that phase without an acknowledged use, in seconds. It contains the client's own pace and waits:
-"started, all is well" is what a use takes while nothing happens, on a machine where three hosts share two cores. What
-has a primary has it on the host that is drained, cut and shut down; of servers on both hosts a client knows both.
+the lab, each with its real daemon, and clients on the witness that use it all the time, with what their users have:
+psql, pgbench, ldapadd, dig, tftp, curl, git, hg, ssh, an NFS mount, DHCP, BOOTP (examples/lab/tools/site_client.py).
+
+A cell is the longest time in that phase without an acknowledged use, in seconds. It contains the client's own pace and
+waits: "started, all is well" is what a use takes while nothing happens, on a machine where three hosts share two cores.
+What has a primary has it on the host that is drained, cut and shut down; of servers on both hosts a client knows both.
 
 {table}
 
