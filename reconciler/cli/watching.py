@@ -15,6 +15,7 @@ from reconciler.ownership import View
 from reconciler.records import Audit, Event, Status, parse
 from reconciler.spec import SpecError
 from reconciler.store import ROOT, Change, Store, service_key
+from resources.kind import Fit
 
 GRACE = 10.0  # seconds that something may stand in the way before we stop waiting for it
 MORE = 60.0  # seconds beyond a service's deadline: it is looked at, moved, and perhaps given back
@@ -196,10 +197,20 @@ def _in_the_way_of_one(view: View, now: Health) -> str:
     target = view.statuses.get(view.wanted)
     has_said = target is not None and target.target is not None and target.target.revision == view.revision
     obstacles = now.obstacles.get(view.wanted, [])
+    if _engine_is_on_its_way(view):
+        return ""
     if now.owner and obstacles and (has_said or view.wanted not in view.sessions):
         way_out = f"It moves as soon as that is mended; to call it off: hactl set {name} primary={now.owner}"
         return f"{name} stays on {now.owner}, since {view.wanted} cannot take it: {'; '.join(obstacles)}. {way_out}"
     return ""
+
+
+def _engine_is_on_its_way(view: View) -> bool:
+    """The owner asks its engine to go, or it has gone from there: no member is as it should be for that while."""
+    status = view.statuses.get(view.owner.host) if view.follows and view.owner is not None else None
+    if status is None or status.revision != view.revision:
+        return False
+    return status.progress is not None or any(part.fit == Fit.NOT for part in status.parts.values())
 
 
 def _state(scene: Scene, name: str) -> str:

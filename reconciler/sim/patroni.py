@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNIT = "patroni.service"
 TTL = 30.0  # seconds that the leader's lock lasts
-SWITCHES = 3.0  # seconds of a planned switchover
+SWITCHES = 3.0  # seconds of a planned switchover, in which nobody is the primary
 LOOKS = 1.0
 
 
@@ -25,6 +25,8 @@ class Patroni:
         self._world, self._domain, self._hosts = world, domain, hosts
         self.leader, self.paused, self.refuses = hosts[0], False, ""
         self.slow = 0.0  # seconds that an answer may take
+        self.switches = SWITCHES
+        self._stopping = False  # the primary is, in a switchover
         self._seen = 0.0
 
     async def run(self) -> None:
@@ -51,10 +53,13 @@ class Patroni:
     def get(self, host: str, path: str) -> tuple[int, str]:
         """/primary, /replica: what its API says there."""
         role = "primary" if host == self.leader else "replica"
-        said = {"state": "running", "role": role}
-        if role == "replica" and self.runs(self.leader):
+        stops = self._stopping and role == "primary"
+        said = {"state": "stopping" if stops else "running", "role": role}
+        if role == "replica" and self.runs(self.leader) and not self._stopping:
             said["replication_state"] = "streaming"
-        return 200 if path == f"/{role}" else 503, json.dumps(said | ({"pause": True} if self.paused else {}))
+        return 200 if path == f"/{role}" and not stops else 503, json.dumps(
+            said | ({"pause": True} if self.paused else {})
+        )
 
     async def switch(self, order: str) -> tuple[int, str]:
         """POST /switchover."""
@@ -63,7 +68,11 @@ class Patroni:
             return 412, "leader name does not match"
         if self.refuses or not self.runs(wanted["candidate"]):
             return 412, self.refuses or "candidate does not exist"
-        await asyncio.sleep(SWITCHES)
+        self._stopping = True
+        try:
+            await asyncio.sleep(self.switches)
+        finally:
+            self._stopping = False
         if not self.runs(wanted["candidate"]):
             return 503, "Switchover failed"
         self.lead(wanted["candidate"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from loguru import logger
@@ -19,6 +20,7 @@ from reconciler.session import Options
 from reconciler.sim import hands
 from reconciler.sim.clock import simulate
 from reconciler.sim.cluster import Cluster
+from reconciler.sim.scenario import load
 from reconciler.spec import Manifest
 from reconciler.store import Txn, service_key
 from tests.sim.services import service
@@ -27,6 +29,7 @@ from tests.unit.test_cli_commands import WAIT, Capture, audits, refused, spec
 SWITCH = "192.0.2.254"
 GATE = [{"ping": [SWITCH], "attempts": [1]}]
 DNS, GIT, NFS = service("dns"), service("git", gates=GATE), service("nfs")
+SITE = load(Path(__file__).parents[1] / "sim" / "scenarios" / "postgres-switchover")
 MAY = "hosta has no exclusive service any more: it may be rebooted. When it is back: hactl undrain hosta\n"
 
 
@@ -125,6 +128,18 @@ def test_what_is_in_the_way_for_a_moment_is_waited_for_and_the_others_go_first(c
     out = capsys.readouterr().out
     assert out.count(f"git: waits for a minute at most: hostb cannot take it: gate ping {SWITCH} is shut") == 1
     assert out.endswith(MAY)
+
+
+def test_an_engine_that_takes_its_time_to_switch_over_is_not_in_the_way(capsys: Capture) -> None:
+    """Meanwhile nobody is the primary, and the replica takes nothing from one."""
+
+    async def tell(cluster: Cluster, desk: Desk) -> None:
+        cluster.world.engines["patroni"].switches = 30.0
+        await drain.drain(desk, "hosta", drain.Options())
+        assert (await cluster.owner("postgres")).host == "hostb"
+
+    story(tell, SITE.manifests, SITE.options)
+    assert capsys.readouterr().out.endswith(MAY)
 
 
 def test_one_that_fails_there_goes_back_and_the_others_move() -> None:
