@@ -336,6 +336,8 @@ def _why_not_yet(view: View, me: Me) -> str:
     obstacles = view.target_obstacles(view.wanted)
     if me.begun and view.merely_unreadable(view.wanted):
         obstacles = []  # what is half down is not brought up again for that: the deadline is the way back
+    if view.follows and me.fit is Fit.NOT and view.wanted in view.sessions and not view.drain_obstacle(view.wanted):
+        obstacles = []  # its addresses serve nobody here; the other takes them once its engine leads there
     if view.follows and me.fit is Fit.FULLY and not obstacles and not (view.reads and me.host in view.drained):
         goes = f"stays at the replica on {me.host} while that is healthy"
         return goes if view.reads else f"goes to {view.wanted} once its engine leads there"
