@@ -94,7 +94,7 @@ def all_ready(host: str | None = None, seconds: float = 300, *, targets: bool = 
         return {} if missing(now, host, targets=targets) else now
 
     try:
-        found: dict[str, dict[str, Any]] = rig.until("the site is Ready", look, seconds, every=1)
+        found: dict[str, dict[str, Any]] = rig.until("the site is Ready", look, seconds, every=3)
     except rig.LabError as e:
         raise rig.LabError(f"{e}; not so: {'; '.join(missing(states(), host, targets=targets))}") from e
     return found
@@ -169,7 +169,7 @@ class Clients:
             return [name for name in self.names if sum(at > since for at in uses[name]) < 2]
 
         try:
-            rig.until("every client is served", lambda: not unused(), seconds, every=2)
+            rig.until("every client is served", lambda: not unused(), seconds, every=4)
         except rig.LabError as e:
             raise rig.LabError(f"{e}; not so: {', '.join(unused())}; they say:\n{self.errors()}") from e
 

@@ -19,7 +19,7 @@ from reconciler.cli.scene import look
 from reconciler.session import Options
 from reconciler.sim import hands
 from reconciler.sim.clock import simulate
-from reconciler.sim.cluster import Cluster
+from reconciler.sim.cluster import Cluster, HostOptions
 from reconciler.sim.scenario import load
 from reconciler.spec import Manifest
 from reconciler.store import Txn, service_key
@@ -41,7 +41,7 @@ def _quiet() -> None:
 def story(
     tell: Callable[[Cluster, Desk], Awaitable[None]],
     manifests: tuple[Manifest, ...] = (DNS, GIT, NFS),
-    options: Options | None = None,
+    options: HostOptions | None = None,
 ) -> None:
     """On a cluster where all are Ready on their primaries."""
 
