@@ -23,7 +23,7 @@ What has a primary has it on the host that is drained, cut and shut down; of ser
 
 While its host was shut down, root logged in on the other {logins} times for `hactl status`: {median:.1f} s each in the
 median, {longest:.1f} s at most. That host asked no server of names, users or homes for anything, by its packets.
-
+{remarks}
 At the end everything that was acknowledged was compared with what is there: {verdict}.
 """
 
@@ -35,6 +35,7 @@ class Matrix:
         self._clients = clients
         self._phases: dict[str, tuple[float, float]] = {}
         self.logins: list[float] = []  # seconds of each, in the morning
+        self.remarks: list[str] = []  # sentences, on what went another way than usual
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -63,5 +64,6 @@ class Matrix:
             logins=len(self.logins),
             median=median(self.logins),
             longest=max(self.logins),
+            remarks="".join(f"{each}\n" for each in self.remarks),
             verdict=f"not all is there: {', '.join(bad)}" if bad else "all is there",
         )
