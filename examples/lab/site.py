@@ -178,11 +178,11 @@ class Clients:
         return rig.on("witness", "sh", "-c", f"grep ^error {LOG} | tail -n 20")
 
     def outages(self, since: float, until: float) -> dict[str, float]:
-        """By service: the longest time without an acknowledged use that lies within these moments, at least in part."""
+        """By service: the longest time between these moments without an acknowledged use."""
         found = {}
         for name, ends in self.acknowledged().items():
-            gaps = [b - a for a, b in itertools.pairwise([*ends, until]) if b > since and a < until]
-            found[name] = max(gaps, default=0.0)
+            moments = [since, *(at for at in ends if since < at < until), until]
+            found[name] = max(b - a for a, b in itertools.pairwise(moments))
         return found
 
     def verify(self) -> dict[str, dict[str, Any]]:

@@ -9,14 +9,14 @@ rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-containe
 [[ -z $SITE ]] || PACKAGES+=",slapd,ldap-utils,pdns-server,pdns-backend-ldap,pdns-backend-sqlite3,bind9-dnsutils,isc-dhcp-server,tftpd-hpa,tftp-hpa,\
 lighttpd,curl,git,mercurial,beanstalkd,postgresql-15"
 
-SLICE=$TREE/examples/systemd/hactl.slice
+UNITS="$TREE/examples/systemd/hactl.slice $TREE/examples/systemd/hactl-drbd.service"
 
 modules() { echo /usr/lib/uml/modules/*; }
 
 image() {
     local hash
     hash=$({
-        echo "$PACKAGES" && dpkg-query -W user-mode-linux && cat "$HERE/lib/image.sh" "$TREE/requirements.lock" "$CACHE/key.pub" "$SLICE"
+        echo "$PACKAGES" && dpkg-query -W user-mode-linux && cat "$HERE/lib/image.sh" "$TREE/requirements.lock" "$CACHE/key.pub" $UNITS
         tar -C "$HERE" --sort=name --mtime=@0 --owner=0 --group=0 --mode=go-w -cf - guest
     } | sha256sum | cut -c 1-16)
     echo "$CACHE/base-$hash.img"
@@ -83,7 +83,7 @@ furnish() {
     mkdir -p "$root/lib/modules" && cp -a "$(modules)" "$root/lib/modules/" || return 1
     chroot "$root" depmod "$(basename "$(modules)")" || return 1
     tar -C "$HERE/guest" --owner=0 --group=0 --mode=go-w -cf - . | tar -C "$root" -xf - || return 1
-    install -m 644 "$SLICE" "$root/etc/systemd/system/" || return 1
+    install -m 644 $UNITS "$root/etc/systemd/system/" || return 1
     install -D -m 600 "$CACHE/key.pub" "$root/root/.ssh/authorized_keys" || return 1
     systemctl --root="$root" disable rpcbind.service rpcbind.socket nfs-server.service nfs-client.target nfs-blkmap.service \
         remote-fs.target drbd.service || return 1
@@ -92,7 +92,7 @@ furnish() {
         console-getty.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
         systemd-logind.service systemd-binfmt.service libvirt-guests.service drbd.service modprobe@drm.service \
         modprobe@efi_pstore.service systemd-udev-trigger.service systemd-sysusers.service || return 1
-    systemctl --root="$root" enable lab-setup.service lab-drbd.service etcd.service libvirtd.service ssh.service lab-sampler.service || return 1
+    systemctl --root="$root" enable lab-setup.service hactl-drbd.service etcd.service libvirtd.service ssh.service lab-sampler.service || return 1
     [[ -z $SITE ]] || systemctl --root="$root" disable beanstalkd.service lighttpd.service pdns.service postgresql.service || return 1
     [[ -z $SITE ]] || systemctl --root="$root" mask slapd.service pdns.service isc-dhcp-server.service tftpd-hpa.service lighttpd.service \
         beanstalkd.service postgresql.service || return 1

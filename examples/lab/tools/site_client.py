@@ -272,18 +272,8 @@ class Git(Client):
 
     def use(self, n: int) -> None:
         run("git", "commit", "--quiet", "--allow-empty", "-m", f"use {n}", cwd=self.clone)
-        run(
-            "git",
-            "-c",
-            "http.lowSpeedLimit=1",
-            "-c",
-            "http.lowSpeedTime=4",
-            "push",
-            "--quiet",
-            "origin",
-            "main",
-            cwd=self.clone,
-        )
+        slow = ("-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=8")  # seconds
+        run("git", *slow, "push", "--quiet", "origin", "main", cwd=self.clone, seconds=20)
 
     def there(self) -> set[int]:
         look = HOME / "git-verify"
@@ -325,7 +315,7 @@ class Ci(Client):
         order = {"jsonrpc": "2.0", "id": n, "method": "force", "params": {"builderid": "1", "reason": f"use {n}"}}
         head = {"Content-Type": "application/json"}
         asked = urllib.request.Request(f"{self.api}/forceschedulers/force", json.dumps(order).encode(), head)
-        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(asked, timeout=12) as answer:
             if "result" not in json.load(answer):
                 raise WrongError("the build was refused")
 
@@ -367,7 +357,7 @@ class Postgres(Client):
         run(*self.psql, "-c", "CREATE TABLE IF NOT EXISTS uses (n integer PRIMARY KEY)")
 
     def use(self, n: int) -> None:
-        run(*self.psql, "-c", f"INSERT INTO uses VALUES ({n})", seconds=5)
+        run(*self.psql, "-c", f"INSERT INTO uses VALUES ({n})")
 
     def there(self) -> set[int]:
         return numbers(run(*self.psql, "-c", "SELECT n FROM uses").split())
@@ -403,7 +393,7 @@ END;
 
     def use(self, n: int) -> None:
         script = ("--file", str(HOME / "transfer.sql"), "--define", f"use={n}")
-        run("pgbench", "--no-vacuum", "--client=2", "--transactions=10", *script, *self.at, seconds=10)
+        run("pgbench", "--no-vacuum", "--client=2", "--transactions=10", *script, *self.at, seconds=20)
 
     def there(self) -> set[int]:
         """The uses of which every transfer is there."""
@@ -422,7 +412,7 @@ class PostgresRead(Client):
     """Rows, counted at a replica."""
 
     def use(self, n: int) -> None:
-        run(*Postgres.psql[:-1], "192.0.2.20", "-c", "SELECT count(*) FROM uses", seconds=5)
+        run(*Postgres.psql[:-1], "192.0.2.20", "-c", "SELECT count(*) FROM uses")
 
 
 class Login(Client):
