@@ -15,6 +15,7 @@ import hashlib
 import ipaddress
 import itertools
 import json
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -455,37 +456,42 @@ def numbers(words: Iterable[str]) -> set[int]:
     return {int(word) for word in words if word.isdecimal()}
 
 
-def keep_using(name: str, client: Client, note: Callable[[str], object], ended: threading.Event) -> None:
-    begun = False
-    for n in itertools.count(int((time.time() - SINCE) * 10)):  # none that a run before has used
-        began = time.monotonic()
-        try:
-            if not begun:
-                client.begin()
-                begun = True
-            client.use(n)
-        except (WrongError, OSError, ValueError) as e:
-            note(f"error {name} {n} {e}\n")
-        else:
-            note(f"ack {name} {n} {began:.3f} {time.monotonic():.3f}\n")
-        if ended.wait(client.pace):
-            return
+def keep_using(name: str, log: Path) -> None:
+    """Until SIGTERM. A process of its own: what one waits for (NFS, above all) must not hold up another."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    client, begun = CLIENTS[name](), False
+    with log.open("a", buffering=1) as out:
+        for n in itertools.count(int((time.time() - SINCE) * 10)):  # none that a run before has used
+            began = time.monotonic()
+            try:
+                if not begun:
+                    client.begin()
+                    begun = True
+                client.use(n)
+            except (WrongError, OSError, ValueError) as e:
+                out.write(f"error {name} {n} {e}\n")
+            else:
+                out.write(f"ack {name} {n} {began:.3f} {time.monotonic():.3f}\n")
+            if ended.wait(client.pace):
+                return
 
 
 def use_all(log: Path, names: list[str]) -> None:
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
-    with log.open("w", buffering=1) as out:
-        threads = [
-            threading.Thread(target=keep_using, args=(name, CLIENTS[name](), out.write, ended), daemon=True)
-            for name in names
-        ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            time.sleep(0.2)
+    log.write_text("")
+    processes = [multiprocessing.Process(target=keep_using, args=(name, log)) for name in names]
+    for process in processes:
+        process.start()
+
+    def end(*_: object) -> None:
+        for process in processes:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    for process in processes:
+        process.join()
 
 
 def verify(log: Path, names: list[str]) -> dict[str, object]:
