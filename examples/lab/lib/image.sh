@@ -9,14 +9,14 @@ rpcbind,python3,e2fsprogs,xfsprogs,procps,psmisc,openssh-server,systemd-containe
 [[ -z $SITE ]] || PACKAGES+=",slapd,ldap-utils,pdns-server,pdns-backend-ldap,pdns-backend-sqlite3,bind9-dnsutils,isc-dhcp-server,tftpd-hpa,tftp-hpa,\
 lighttpd,curl,git,mercurial,beanstalkd,postgresql-15"
 
-UNITS="$TREE/examples/systemd/hactl.slice $TREE/examples/systemd/hactl-drbd.service"
+UNITS=("$TREE/examples/systemd/hactl.slice" "$TREE/examples/systemd/hactl-drbd.service")
 
 modules() { echo /usr/lib/uml/modules/*; }
 
 image() {
     local hash
     hash=$({
-        echo "$PACKAGES" && dpkg-query -W user-mode-linux && cat "$HERE/lib/image.sh" "$TREE/requirements.lock" "$CACHE/key.pub" $UNITS
+        echo "$PACKAGES" && dpkg-query -W user-mode-linux && cat "$HERE/lib/image.sh" "$TREE/requirements.lock" "$CACHE/key.pub" "${UNITS[@]}"
         tar -C "$HERE" --sort=name --mtime=@0 --owner=0 --group=0 --mode=go-w -cf - guest
     } | sha256sum | cut -c 1-16)
     echo "$CACHE/base-$hash.img"
@@ -83,7 +83,7 @@ furnish() {
     mkdir -p "$root/lib/modules" && cp -a "$(modules)" "$root/lib/modules/" || return 1
     chroot "$root" depmod "$(basename "$(modules)")" || return 1
     tar -C "$HERE/guest" --owner=0 --group=0 --mode=go-w -cf - . | tar -C "$root" -xf - || return 1
-    install -m 644 $UNITS "$root/etc/systemd/system/" || return 1
+    install -m 644 "${UNITS[@]}" "$root/etc/systemd/system/" || return 1
     install -D -m 600 "$CACHE/key.pub" "$root/root/.ssh/authorized_keys" || return 1
     systemctl --root="$root" disable rpcbind.service rpcbind.socket nfs-server.service nfs-client.target nfs-blkmap.service \
         remote-fs.target drbd.service || return 1
