@@ -104,6 +104,34 @@ def status_or_none(service: str) -> dict[str, Any] | None:
         return None
 
 
+def seen() -> str:
+    """What an operator would look at now: for the report of a failure, when nobody can look any more."""
+    found = ["$ hactl status", _tried("hactl", "status")]
+    look = "date +%T; drbdadm status; systemctl list-units --failed --no-legend --plain; journalctl -q -k -o cat -n 15"
+    said = "journalctl -q -o cat -t hactl-agent -t hactl -n 40"
+    for host in HOSTS:
+        told = [_told(line) for line in _tried("exec", host, "--", "sh", "-c", said).splitlines()]
+        found += [f"{host}:", _tried("exec", host, "--", "sh", "-c", look), *told]
+    return "\n".join(found)
+
+
+def _tried(*argv: str) -> str:
+    try:
+        done = lab(*argv, check=False, timeout=30)
+    except LabError as e:
+        return str(e)
+    return (done.stdout + done.stderr).rstrip()
+
+
+def _told(line: str) -> str:
+    """A line of the agent's journal as a person reads it."""
+    try:
+        entry = json.loads(line)
+        return f"{entry['at']} {entry['level']} {entry['message']}"
+    except (ValueError, KeyError, TypeError):
+        return line
+
+
 def boot_id(host: str) -> str:
     """ "" while it does not answer."""
     try:

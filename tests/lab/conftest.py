@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,17 @@ from examples.lab import rig
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DISKS = ("nfs-home", "nfs-state")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure is told with what the lab was like: the machine of a CI is gone when one comes to look."""
+    report = yield
+    if call.when == "call" and report.failed:
+        report.sections.append(("the lab then", rig.seen()))
+    return report
 
 
 class Lab:

@@ -152,7 +152,10 @@ def well_somewhere() -> str:
         able = any(target["ready"] for target in now["targets"].values())
         return now["owner"] if now["state"] == "Ready" and able else ""
 
-    found: str = rig.until(f"{SERVICE} is Ready on either host", look, 180)
+    try:
+        found: str = rig.until(f"{SERVICE} is Ready on either host", look, 180)
+    except rig.LabError as e:
+        raise rig.LabError(f"{e}; it says: {json.dumps(said())}") from e
     return found
 
 
