@@ -33,7 +33,7 @@ contract: prepare ## what is simulated and what is real keep the same promises: 
 	$(PYTEST) tests/contract
 
 lab-test: prepare ## two real hosts and a witness: moves, what is broken by hand, power cuts, freezes, cut cables, fencing
-	$(PYTEST) tests/lab --tb=short
+	$(PYTEST) tests/lab --tb=short -rR
 
 site-test: can-lab prepare ## a whole site with its real daemons and clients; a lab with more memory, so: make a running one down first
 	HACTL_LAB_SITE=1 $(PYTEST) tests/site

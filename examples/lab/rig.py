@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 LAB = HERE / "lab"
 TOOLS = HERE / "tools"
 HOSTS = ("hosta", "hostb")
+PULSE = Path("/run/hactl-lab/logs/pulse.log")
 MOUNTED = "/mnt/nfs"
 COMPARED = "/mnt/compared"
 FOREVER = 900  # seconds: nothing in the lab takes longer; a hang is a failure with a name, not a wait without end
@@ -26,6 +28,10 @@ FOREVER = 900  # seconds: nothing in the lab takes longer; a hang is a failure w
 
 class LabError(Exception):
     """A call of the lab that failed: what was run, and what it said."""
+
+
+class StoodStill(Exception):
+    """A guest of the lab stood still meanwhile: what failed then tells nothing of hactl."""
 
 
 def lab(*argv: str, stdin: str = "", check: bool = True, timeout: float = FOREVER) -> subprocess.CompletedProcess[str]:
@@ -104,6 +110,20 @@ def status_or_none(service: str) -> dict[str, Any] | None:
         return None
 
 
+def stood_still(since: float) -> list[str]:
+    """The times after `since` (time.time()) at which a guest stood still of itself, in words: tools/pulse.py."""
+    return [line for at, line in _pulse() if at >= since and "stood still" in line]
+
+
+def _pulse() -> list[tuple[float, str]]:
+    try:
+        lines = PULSE.read_text().splitlines()
+    except OSError:
+        return []
+    stamped = [line.partition(" ") for line in lines if line[:4].isdecimal()]
+    return [(datetime.fromisoformat(at).timestamp(), f"{at} {text}") for at, _, text in stamped]
+
+
 def seen() -> str:
     """What an operator would look at now: for the report of a failure, when nobody can look any more."""
     found = ["$ hactl status", _tried("hactl", "status")]
@@ -112,6 +132,7 @@ def seen() -> str:
     for host in HOSTS:
         told = [_told(line) for line in _tried("exec", host, "--", "sh", "-c", said).splitlines()]
         found += [f"{host}:", _tried("exec", host, "--", "sh", "-c", look), *told]
+    found += ["the guests as processes:", *(line for _, line in _pulse()[-15:])]
     return "\n".join(found)
 
 
