@@ -21,6 +21,7 @@ LAB = HERE / "lab"
 TOOLS = HERE / "tools"
 HOSTS = ("hosta", "hostb")
 PULSE = Path("/run/hactl-lab/logs/pulse.log")
+STILL = 15.0  # seconds a guest was seen to stand still at a time
 MOUNTED = "/mnt/nfs"
 COMPARED = "/mnt/compared"
 FOREVER = 900  # seconds: nothing in the lab takes longer; a hang is a failure with a name, not a wait without end
@@ -111,7 +112,11 @@ def status_or_none(service: str) -> dict[str, Any] | None:
 
 
 def stood_still(since: float) -> list[str]:
-    """The times after `since` (time.time()) at which a guest stood still of itself, in words: tools/pulse.py."""
+    """The times after `since` (time.time()) at which a guest stood still of itself, in words: tools/pulse.py. One that
+    is silent just now may be about to say so."""
+    last = max(_pulse(), default=(0.0, ""))
+    if "is silent" in last[1] and time.time() - last[0] < STILL:
+        time.sleep(STILL)
     return [line for at, line in _pulse() if at >= since and "stood still" in line]
 
 
