@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 LAB = HERE / "lab"
 TOOLS = HERE / "tools"
 HOSTS = ("hosta", "hostb")
-PULSE = Path("/run/hactl-lab/logs/pulse.log")
+RUN = Path("/run/hactl-lab")
 STILL = 15.0  # seconds a guest was seen to stand still at a time
 MOUNTED = "/mnt/nfs"
 COMPARED = "/mnt/compared"
@@ -122,7 +122,7 @@ def stood_still(since: float) -> list[str]:
 
 def _pulse() -> list[tuple[float, str]]:
     try:
-        lines = PULSE.read_text().splitlines()
+        lines = (RUN / "logs/pulse.log").read_text().splitlines()
     except OSError:
         return []
     stamped = [line.partition(" ") for line in lines if line[:4].isdecimal()]

@@ -50,12 +50,10 @@ def _excused(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    call: pytest.CallInfo[None],
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure is told with what the lab was like: the machine of a CI is gone when one comes to look."""
     report = yield
-    if call.when == "call" and report.failed:
+    if report.failed:
         report.sections.append(("the lab then", rig.seen()))
     return report
 

@@ -147,21 +147,12 @@ def well_somewhere() -> str:
     """Waits until it is Ready where it is and the other host could take it over; where. Whom etcd names as owner may be
     one that has just died: whom it is waited for is looked at anew each time."""
 
-    began = time.monotonic()
-    told: dict[str, float] = {}
-
     def look() -> str:
         now = said()
         able = any(target["ready"] for target in now["targets"].values())
-        obstacles = {host: target["obstacles"] for host, target in now["targets"].items()}
-        told.setdefault(f"{now['state']} on {now.get('owner')}: {now['reason']} {obstacles}", time.monotonic() - began)
         return now["owner"] if now["state"] == "Ready" and able else ""
 
-    try:
-        found: str = rig.until(f"{SERVICE} is Ready on either host", look, 180)
-    except rig.LabError as e:
-        heard = [f"after {seconds:.0f} s: {line}" for line, seconds in told.items()]
-        raise rig.LabError("\n".join([f"{e}; what was said of it:", *heard])) from e
+    found: str = rig.until(f"{SERVICE} is Ready on either host", look, 180)
     return found
 
 

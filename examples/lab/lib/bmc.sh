@@ -21,19 +21,9 @@ put_secrets() {
         on_host "$1" sh -c 'umask 077 && cat >/etc/hactl/secrets/lab-bmc && sync -f /etc'
 }
 
-is_bmc() { [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline") == *"/tools/bmc.py $BMC_ADDRESS "* ]]; } # of this lab, whichever tree began it
-
-bmc_pid() { # of the one of this lab, when it runs
-    local pid
-    pid=$(cat "$RUN/guests/bmc.pid" 2>/dev/null) && [[ -n $pid ]] && is_bmc "$pid" && echo "$pid"
-}
-
 start_bmc() {
-    bmc_pid >/dev/null && return 0
-    # shellcheck disable=SC2016
-    inside setsid sh -c 'echo $$ >"$0" && exec "$@"' "$RUN/guests/bmc.pid" \
-        "$PYTHON" -I "$HERE/tools/bmc.py" "$BMC_ADDRESS" "$BMC_PORT" "$RUN/secrets/bmc" "$HERE/lab" \
-        </dev/null >>"$RUN/logs/bmc.log" 2>&1 9>&- &
+    resident bmc >/dev/null && return 0
+    begin_resident bmc "$BMC_ADDRESS" "$BMC_PORT" "$RUN/secrets/bmc" "$HERE/lab"
     wait_until 10 "the BMC is started" bmc_answers || { cat "$RUN/logs/bmc.log" >&2; return 1; }
 }
 
@@ -41,11 +31,4 @@ bmc_answers() {
     local said
     said=$(inside bash -c "exec 3<>/dev/tcp/$BMC_ADDRESS/$BMC_PORT && echo '- status hosta' >&3 && head -n 1 <&3" 2>/dev/null)
     [[ $said == "error: wrong password" ]]
-}
-
-end_bmc() {
-    local pid
-    pid=$(bmc_pid) || return 0
-    kill "$pid" 2>/dev/null || :
-    wait_until 10 "the BMC ends" all_gone "$pid"
 }

@@ -29,14 +29,14 @@ WORDS = struct.Struct("!BBHHHd")  # type, code, checksum, identity, number, when
 
 @dataclass
 class Guest:
-    """All times are monotonic. `open`: when each question that waits for its answer was sent; `still_until`: when it
+    """All times are monotonic. `asked`: when each question that waits for its answer was sent; `still_until`: when it
     last went on; `looked`: this silence was looked into."""
 
     name: str
     address: str
     run: Path
     frozen_at: float = -60.0
-    open: dict[int, float] = field(default_factory=dict)
+    asked: list[float] = field(default_factory=list)
     still_until: float = 0.0
     looked: bool = False
 
@@ -72,10 +72,15 @@ def _first_word(pid: int) -> str:
     return _read(f"/proc/{pid}/cmdline").partition("\0")[0]
 
 
-def question(identity: int, number: int, at: float) -> bytes:
-    """An echo request (RFC 792)."""
-    blank = WORDS.pack(REQUEST, 0, 0, identity, number, at)
-    return WORDS.pack(REQUEST, 0, checksum(blank), identity, number, at)
+def _stat(pid: int) -> list[str]:
+    """What follows its name, from its state on: proc(5). [] of one that is gone."""
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def question(identity: int, at: float) -> bytes:
+    """An echo request (RFC 792), known again by when it was sent."""
+    blank = WORDS.pack(REQUEST, 0, 0, identity, 0, at)
+    return WORDS.pack(REQUEST, 0, checksum(blank), identity, 0, at)
 
 
 def checksum(packet: bytes) -> int:
@@ -88,15 +93,14 @@ def checksum(packet: bytes) -> int:
 
 def ticks(pid: int) -> tuple[int, int]:
     """What it has used of the CPU so far, in user and system mode: proc(5), clock ticks."""
-    words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return (int(words[11]), int(words[12])) if len(words) > 12 else (0, 0)
+    words = _stat(pid)
+    return (int(words[11]), int(words[12])) if words else (0, 0)
 
 
 def age(pid: int) -> float:
     """Seconds since it began: proc(5), in clock ticks since the machine did."""
-    words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    up = float(_read("/proc/uptime").split()[0])
-    return up - int(words[19]) / os.sysconf("SC_CLK_TCK") if len(words) > 19 else 0.0
+    words, up = _stat(pid), float(_read("/proc/uptime").split()[0])
+    return up - int(words[19]) / os.sysconf("SC_CLK_TCK") if words else 0.0
 
 
 def looks(guest: Guest) -> Iterator[str]:
@@ -121,7 +125,7 @@ def watch(guests: list[Guest]) -> None:
     """For ever."""
     identity = os.getpid() & 0xFFFF
     by_address = {guest.address: guest for guest in guests}
-    number, due = 0, time.monotonic()
+    due = time.monotonic()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp,
         selectors.DefaultSelector() as ready,
@@ -132,21 +136,22 @@ def watch(guests: list[Guest]) -> None:
                 packet, (address, _) = icmp.recvfrom(2048)
                 if (guest := by_address.get(address)) is not None:
                     answered(guest, packet[4 * (packet[0] & 15) :], identity)
-            number, due = (number + 1) & 0xFFFF, due + EVERY
+            due += EVERY
             for guest in guests:
-                ask(icmp, guest, question(identity, number, time.monotonic()), number)
+                ask(icmp, guest, identity)
 
 
-def ask(icmp: socket.socket, guest: Guest, packet: bytes, number: int) -> None:
+def ask(icmp: socket.socket, guest: Guest, identity: int) -> None:
     now = time.monotonic()
-    guest.open = {one: at for one, at in guest.open.items() if now - at < FORGETS}
-    silent = not guest.frozen(now, LATE) and now - min(guest.open.values(), default=now) > LATE
+    guest.asked = [at for at in guest.asked if now - at < FORGETS]
+    silent = not guest.frozen(now, LATE) and now - min(guest.asked, default=now) > LATE
     if silent and not guest.looked and guest.ought_to_answer():
         told(f"{guest.name} is silent: {' | '.join(looks(guest))}")
     guest.looked = silent
+    sent = time.monotonic()
     try:
-        icmp.sendto(packet, (guest.address, 0))
-        guest.open[number] = now
+        icmp.sendto(question(identity, sent), (guest.address, 0))
+        guest.asked.append(sent)
     except OSError:
         return  # nobody has that address: it is off
 
@@ -162,7 +167,7 @@ def answered(guest: Guest, icmp: bytes, identity: int) -> None:
     if late > LATE and sent > guest.still_until and not guest.frozen(now, late):
         told(f"{guest.name} stood still for {late:.1f} s")
         guest.still_until = now
-    guest.open = {one: at for one, at in guest.open.items() if at > sent}
+    guest.asked = [at for at in guest.asked if at > sent]
 
 
 if __name__ == "__main__":
